@@ -1,0 +1,1 @@
+"""What two services of the suite mean alike. Imports no TensorFlow."""
