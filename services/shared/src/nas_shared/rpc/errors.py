@@ -1,59 +1,66 @@
-"""Small, named errors of the domain, and how each travels as a gRPC status.
+"""How each named error travels as a gRPC status.
 
 The reason of an error rides in a `google.rpc.ErrorInfo` in the trailing metadata
 (`grpc-status-details-bin`), so that callers can tell errors of one status code apart.
 """
 
-from typing import NoReturn
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from nas_shared.errors import (
+    DomainError,
+    FailedPrecondition,
+    InvalidArgument,
+    LeaseLost,
+    NotFound,
+    Unavailable,
+)
+
 ERROR_DOMAIN = "nas.v1"
 DETAILS_KEY = "grpc-status-details-bin"
 
 
-class DomainError(Exception):
-    """Base of the errors a caller may see; the message names the resource, found and expected."""
-
-    status = grpc.StatusCode.INTERNAL
-    reason = "INTERNAL"
-
-
-class InvalidArgument(DomainError):
-    """The request is wrong and stays wrong: correct it before calling again."""
-
-    status = grpc.StatusCode.INVALID_ARGUMENT
-    reason = "INVALID_ARGUMENT"
+_STATUS_OF = {
+    InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
+    LeaseLost: grpc.StatusCode.FAILED_PRECONDITION,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+}
 
 
-class NotFound(DomainError):
-    """There is no such resource; repeating the call does not help."""
-
-    status = grpc.StatusCode.NOT_FOUND
-    reason = "NOT_FOUND"
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-class FailedPrecondition(DomainError):
-    """The resource is in a state that forbids this; look at it before trying again."""
+def speaks_status(method: Method) -> Method:
+    """Decorates a handler of a service: the named errors it raises become gRPC statuses."""
+    if inspect.isasyncgenfunction(method):
 
-    status = grpc.StatusCode.FAILED_PRECONDITION
-    reason = "FAILED_PRECONDITION"
+        @functools.wraps(method)
+        async def stream(self: Any, request: Any, context: grpc.aio.ServicerContext) -> Any:
+            try:
+                async for answer in method(self, request, context):
+                    yield answer
+            except DomainError as error:
+                await abort_with(context, error)
 
+        return stream  # type: ignore[return-value]
 
-class LeaseLost(FailedPrecondition):
-    """The token no longer owns the task: the worker drops its work and claims anew."""
+    @functools.wraps(method)
+    async def unary(self: Any, request: Any, context: grpc.aio.ServicerContext) -> Any:
+        try:
+            return await method(self, request, context)
+        except DomainError as error:
+            await abort_with(context, error)
 
-    reason = "LEASE_LOST"
-
-
-class Unavailable(DomainError):
-    """Storage or a peer is down; the same call may be repeated later."""
-
-    status = grpc.StatusCode.UNAVAILABLE
-    reason = "UNAVAILABLE"
+    return unary  # type: ignore[return-value]
 
 
 async def abort_with(context: grpc.aio.ServicerContext, error: DomainError) -> NoReturn:
@@ -61,10 +68,11 @@ async def abort_with(context: grpc.aio.ServicerContext, error: DomainError) -> N
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
     detail = any_pb2.Any()
     detail.Pack(info)
-    code: int = error.status.value[0]
+    status_code = _STATUS_OF.get(type(error), grpc.StatusCode.INTERNAL)
+    code: int = status_code.value[0]
     status = status_pb2.Status(code=code, message=str(error), details=[detail])
     await context.abort(
-        error.status,
+        status_code,
         str(error),
         trailing_metadata=((DETAILS_KEY, status.SerializeToString()),),
     )

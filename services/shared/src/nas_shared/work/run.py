@@ -48,7 +48,7 @@ class TaskFailed(Exception):
 
     def __init__(
         self,
-        reason: int,
+        reason: "resources_pb2.FailureReason",
         message: str,
         *,
         retryable: bool = False,

@@ -60,7 +60,7 @@ class Worker:
         target: str,
         *,
         worker_id: str,
-        kind: int,
+        kind: "task_service_pb2.Task.Kind",
         device_type: str,
         handler: Handler,
         token: str | None = None,

@@ -1,0 +1,1 @@
+"""Proposes architectures, hands out the work, and turns measurements into rewards."""

@@ -1,0 +1,112 @@
+"""The outbox relay: what was committed is told to the world, at least once and in order."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+
+from nas_orchestrator.adapters.sql.rows import event_from_row
+from nas_orchestrator.adapters.sql.store import SqlTransaction
+from nas_orchestrator.adapters.sql.tables import outbox
+from nas_orchestrator.adapters.transactor import Transactor
+from nas_orchestrator.domain.events import Event
+from nas_shared.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+Listener = Callable[[Sequence[Event]], Awaitable[None]]
+
+_BATCH = 500
+# Commits of one burst are told in one batch: reading and deleting cost the writer a transaction.
+_GATHER_SECONDS = 0.05
+_RETRY_SECONDS = 1.0
+
+_READ = sa.select(outbox).order_by(outbox.c.id).limit(_BATCH)
+_DELETE = outbox.delete().where(outbox.c.id <= sa.bindparam("last"))
+
+
+class Relay:
+    """Reads the outbox whenever a transaction has put something in, and tells the listeners.
+
+    A batch is deleted once every listener has returned; after a crash it is told again.
+
+    Args:
+      transactor: runs the reads and deletes.
+      listeners: told one after the other, each batch in the order of its commits. A listener that
+        raises is told the same batch again a second later.
+    """
+
+    def __init__(self, transactor: Transactor, listeners: Sequence[Listener]):
+        self._transactor = transactor
+        self._listeners = listeners
+        # Set at birth: an earlier process may have left something.
+        self._news = asyncio.Event()
+        self._news.set()
+        self._ending = False
+        self._noticed = 1
+        self._told = asyncio.Condition()
+        self._told_up_to = 0
+
+    def notify(self) -> None:
+        """Something was committed."""
+        self._noticed += 1
+        self._news.set()
+
+    async def caught_up(self) -> None:
+        """Returns once everything committed before this call has been told."""
+        noticed = self._noticed
+        async with self._told:
+            await self._told.wait_for(lambda: self._told_up_to >= noticed)
+
+    async def run(self) -> None:
+        """Relays until `end`, then what is left."""
+        while not self._ending:
+            await self._news.wait()
+            if not self._ending:
+                await asyncio.sleep(_GATHER_SECONDS)
+            self._news.clear()
+            noticed = self._noticed
+            try:
+                await self.drain()
+                async with self._told:
+                    self._told_up_to = noticed
+                    self._told.notify_all()
+            except Unavailable as error:
+                log.warning("outbox: %s; trying again", error)
+                self._news.set()
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    def end(self) -> None:
+        """Lets `run` return once the outbox is empty."""
+        self._ending = True
+        self._news.set()
+
+    async def drain(self) -> None:
+        """Tells everything that is in the outbox."""
+        while rows := await self._transactor.read(_read):
+            batch = [event_from_row(row) for row in rows]
+            for listener in self._listeners:
+                await self._tell(listener, batch)
+            await self._transactor.write(partial(_delete, last=rows[-1].id))
+
+    async def _tell(self, listener: Listener, batch: Sequence[Event]) -> None:
+        while True:
+            try:
+                await listener(batch)
+                return
+            except Exception:
+                log.exception("outbox: a listener failed")
+                if self._ending:
+                    return
+                await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _read(tx: SqlTransaction) -> Sequence[sa.Row[Any]]:
+    return tx.connection.execute(_READ).all()
+
+
+def _delete(tx: SqlTransaction, last: int) -> None:
+    tx.connection.execute(_DELETE, {"last": last})

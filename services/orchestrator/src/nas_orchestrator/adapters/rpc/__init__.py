@@ -1,0 +1,1 @@
+"""The services of protos/nas/v1 over the use cases."""

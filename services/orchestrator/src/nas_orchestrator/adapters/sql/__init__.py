@@ -1,0 +1,1 @@
+"""The store: jobs, trials, tasks and outbox in a relational database."""

@@ -1,0 +1,1 @@
+"""Algorithms that propose architectures, behind one small interface: `algorithm.Algorithm`."""

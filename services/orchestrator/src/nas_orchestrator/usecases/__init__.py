@@ -1,0 +1,1 @@
+"""Stories of the orchestrator, each told in one transaction: `jobs`, `trials`, `tasks`."""
