@@ -5,9 +5,10 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from operator import methodcaller
+from functools import partial
 from pathlib import Path
 
+from nas_orchestrator.adapters.sql.store import SqlTransaction
 from nas_orchestrator.adapters.transactor import Transactor
 from nas_orchestrator.domain.events import Event, TrialChanged
 from nas_orchestrator.domain.job import Job
@@ -44,18 +45,27 @@ class Scribe:
 
     async def __call__(self, batch: Sequence[Event]) -> None:
         """Publishes every trial that ended in `batch`."""
-        open_states = set(OPEN_STATES)
-        for event in batch:
-            if isinstance(event, TrialChanged) and event.state not in open_states:
-                key = (event.job_id, event.trial_number)
-                found = await self._transactor.read(methodcaller("find_trial", *key))
-                if found is None or not found[1].trial_dir:
-                    continue
-                job, trial = found
+        ended = [
+            (event.job_id, event.trial_number)
+            for event in batch
+            if isinstance(event, TrialChanged) and event.state not in OPEN_STATES
+        ]
+        if ended:
+            for job, trial in await self._transactor.read(partial(_with_files, keys=ended)):
                 try:
                     await asyncio.to_thread(publish, job, trial)
                 except OSError as error:
                     log.error("%s: cannot publish its files: %s", trial.name, error)
+
+
+def _with_files(tx: SqlTransaction, keys: Sequence[tuple[int, int]]) -> list[tuple[Job, Trial]]:
+    """Those trials of `keys` that leave files; some may have been deleted since."""
+    jobs = {job_id: tx.find_job(job_id) for job_id, _ in keys}
+    return [
+        (job, tx.trial(job_id, number))
+        for job_id, number in keys
+        if (job := jobs[job_id]) is not None and job.output_dir
+    ]
 
 
 def publish(job: Job, trial: Trial) -> None:

@@ -1,9 +1,9 @@
-"""Runs use cases, one transaction each, away from the event loop."""
+"""Runs use cases on the store, and says what they did once it is stored."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 
@@ -13,15 +13,26 @@ from nas_orchestrator.usecases.store import Conflict
 from nas_shared.errors import Unavailable
 
 Answer = TypeVar("Answer")
+UseCase = Callable[[SqlTransaction], Answer]
 
 _TRIES = 5
+_MAX_BATCH = 64
+# Calls that are already on their way join the batch: one commit costs more than this wait.
+_GATHER_SECONDS = 0.002
+
+
+class _Waiting(NamedTuple):
+    use_case: UseCase[Any]
+    answer: "asyncio.Future[Any]"
 
 
 class Transactor:
     """Runs use cases on the store and says what they did once it is stored.
 
-    SQLite has one writer at a time, so writes queue up for one thread instead of for its lock; reads
-    have threads of their own and see the last commit.
+    SQLite has one writer at a time, and a commit that survives a power cut waits for the disk. So
+    writes queue up, and those that came while the last commit ran share the next one: each of them
+    sees what the ones before it did, none is answered before the commit, and when one of them fails
+    the batch is rolled back and every use case runs again in a transaction of its own.
 
     Args:
       store: the database.
@@ -32,37 +43,71 @@ class Transactor:
     def __init__(self, store: SqlStore, on_commit: Callable[[Sequence[Event]], None], read_threads: int = 2):
         self._store = store
         self._on_commit = on_commit
-        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-write")
+        self._waiting: list[_Waiting] = []
+        self._flushing = False
         self._readers = ThreadPoolExecutor(max_workers=read_threads, thread_name_prefix="store-read")
 
-    async def write(self, use_case: Callable[[SqlTransaction], Answer]) -> Answer:
+    async def write(self, use_case: UseCase[Answer]) -> Answer:
         """Runs a use case in a transaction; again, when somebody else changed the same rows first.
 
         Raises:
           Unavailable: if the database is locked, full, or gone.
         """
         loop = asyncio.get_running_loop()
-        answer, events = await loop.run_in_executor(self._writer, self._run, use_case)
-        if events:
-            self._on_commit(events)
-        return answer
+        answer: asyncio.Future[Answer] = loop.create_future()
+        self._waiting.append(_Waiting(use_case, answer))
+        if not self._flushing:
+            self._flushing = True
+            loop.call_later(_GATHER_SECONDS, self._flush, loop)
+        return await answer
 
-    async def read(self, query: Callable[[SqlTransaction], Answer]) -> Answer:
+    async def read(self, query: UseCase[Answer]) -> Answer:
         """Runs a query on one state of the database."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._query, query)
 
     def close(self) -> None:
         """Waits for what is running."""
-        self._writer.shutdown(wait=True)
         self._readers.shutdown(wait=True)
 
-    def _run(self, use_case: Callable[[SqlTransaction], Answer]) -> tuple[Answer, list[Event]]:
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
+        try:
+            answers, events = self._run([waiting.use_case for waiting in batch])
+        except Exception:
+            for waiting in batch:
+                self._run_alone(waiting)
+        else:
+            self._publish(batch, answers, events)
+        self._flushing = bool(self._waiting)
+        if self._flushing:
+            loop.call_soon(self._flush, loop)
+
+    def _run(self, use_cases: Sequence[UseCase[Any]]) -> tuple[list[Any], list[Event]]:
+        with self._store.write() as transaction:
+            answers = [use_case(transaction) for use_case in use_cases]
+        return answers, transaction.events
+
+    def _publish(self, batch: Sequence[_Waiting], answers: Sequence[Any], events: Sequence[Event]) -> None:
+        for waiting, answer in zip(batch, answers, strict=True):
+            if not waiting.answer.done():
+                waiting.answer.set_result(answer)
+        if events:
+            self._on_commit(events)
+
+    def _run_alone(self, waiting: _Waiting) -> None:
+        try:
+            answers, events = self._run_until_uncontended(waiting.use_case)
+        except Exception as error:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(error)
+        else:
+            self._publish([waiting], answers, events)
+
+    def _run_until_uncontended(self, use_case: UseCase[Any]) -> tuple[list[Any], list[Event]]:
         for left in reversed(range(_TRIES)):
             try:
-                with self._store.write() as transaction:
-                    answer = use_case(transaction)
-                return answer, transaction.events
+                return self._run([use_case])
             except (Conflict, sa.exc.IntegrityError) as error:
                 if not left:
                     raise Unavailable(f"the store is contended: {error}") from error
@@ -70,7 +115,7 @@ class Transactor:
                 raise Unavailable(f"the store does not answer: {error}") from error
         raise AssertionError("unreachable")
 
-    def _query(self, query: Callable[[SqlTransaction], Answer]) -> Answer:
+    def _query(self, query: UseCase[Answer]) -> Answer:
         try:
             with self._store.read() as transaction:
                 return query(transaction)

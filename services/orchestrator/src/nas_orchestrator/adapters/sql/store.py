@@ -114,10 +114,14 @@ class SqlTransaction:
     # Jobs
 
     def job(self, job_id: int) -> Job:
-        row = self._one(_JOB, id=job_id)
-        if row is None:
+        job = self.find_job(job_id)
+        if job is None:
             raise NotFound(f"{names.job_name(job_id)} does not exist")
-        return job_from_row(row)
+        return job
+
+    def find_job(self, job_id: int) -> Job | None:
+        row = self._one(_JOB, id=job_id)
+        return None if row is None else job_from_row(row)
 
     def job_of_request(self, request_id: str) -> Job | None:
         row = self._one(_JOB_OF_REQUEST, request_id=request_id)
@@ -149,11 +153,6 @@ class SqlTransaction:
         if row is None:
             raise NotFound(f"{names.trial_name(job_id, number)} does not exist")
         return trial_from_row(row)
-
-    def find_trial(self, job_id: int, number: int) -> tuple[Job, Trial] | None:
-        """A trial with its job, or None when either has been deleted."""
-        row = self._one(_TRIAL, job_id=job_id, number=number)
-        return None if row is None else (self.job(job_id), trial_from_row(row))
 
     def add_trial(self, trial: Trial) -> None:
         row = trial_to_row(trial)
