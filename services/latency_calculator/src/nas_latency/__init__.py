@@ -1,0 +1,1 @@
+"""Measures a SavedModel on the device it is meant for."""
