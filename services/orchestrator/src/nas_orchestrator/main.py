@@ -75,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
     """Serves until SIGTERM; returns the exit code."""
     flags = parse_flags(sys.argv[1:] if argv is None else argv)
     configure_logging(debug=flags.debug)
+    # A commit that has returned from the disk waits for the interpreter at most so long (5 ms by default).
+    sys.setswitchinterval(0.0005)
     if flags.exit_with_parent:
         exit_with_parent()
     return run_command(lambda: asyncio.run(_run(flags)), debug=flags.debug)

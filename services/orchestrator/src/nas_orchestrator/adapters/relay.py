@@ -6,11 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-import sqlalchemy as sa
-
 from nas_orchestrator.adapters.sql.rows import event_from_row
 from nas_orchestrator.adapters.sql.store import SqlTransaction
-from nas_orchestrator.adapters.sql.tables import outbox
 from nas_orchestrator.adapters.transactor import Transactor
 from nas_orchestrator.domain.events import Event
 from nas_shared.errors import Unavailable
@@ -23,9 +20,6 @@ _BATCH = 500
 # Commits of one burst are told in one batch: reading and deleting cost the writer a transaction.
 _GATHER_SECONDS = 0.05
 _RETRY_SECONDS = 1.0
-
-_READ = sa.select(outbox).order_by(outbox.c.id).limit(_BATCH)
-_DELETE = outbox.delete().where(outbox.c.id <= sa.bindparam("last"))
 
 
 class Relay:
@@ -104,9 +98,9 @@ class Relay:
                 await asyncio.sleep(_RETRY_SECONDS)
 
 
-def _read(tx: SqlTransaction) -> Sequence[sa.Row[Any]]:
-    return tx.connection.execute(_READ).all()
+def _read(tx: SqlTransaction) -> Sequence[Any]:
+    return tx.read_outbox(_BATCH)
 
 
 def _delete(tx: SqlTransaction, last: int) -> None:
-    tx.connection.execute(_DELETE, {"last": last})
+    tx.delete_outbox(last)

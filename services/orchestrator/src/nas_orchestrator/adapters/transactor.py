@@ -17,8 +17,6 @@ UseCase = Callable[[SqlTransaction], Answer]
 
 _TRIES = 5
 _MAX_BATCH = 64
-# Calls that are already on their way join the batch: one commit costs more than this wait.
-_GATHER_SECONDS = 0.002
 
 
 class _Waiting(NamedTuple):
@@ -44,7 +42,8 @@ class Transactor:
         self._store = store
         self._on_commit = on_commit
         self._waiting: list[_Waiting] = []
-        self._flushing = False
+        self._flushing: asyncio.Task[None] | None = None
+        self._committer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-commit")
         self._readers = ThreadPoolExecutor(max_workers=read_threads, thread_name_prefix="store-read")
 
     async def write(self, use_case: UseCase[Answer]) -> Answer:
@@ -56,9 +55,8 @@ class Transactor:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
         self._waiting.append(_Waiting(use_case, answer))
-        if not self._flushing:
-            self._flushing = True
-            loop.call_later(_GATHER_SECONDS, self._flush, loop)
+        if self._flushing is None:
+            self._flushing = loop.create_task(self._flush())
         return await answer
 
     async def read(self, query: UseCase[Answer]) -> Answer:
@@ -68,20 +66,32 @@ class Transactor:
 
     def close(self) -> None:
         """Waits for what is running."""
+        self._committer.shutdown(wait=True)
         self._readers.shutdown(wait=True)
 
-    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
+    async def _flush(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
+            try:
+                answers, events = await self._run_batch([waiting.use_case for waiting in batch])
+            except Exception:
+                for waiting in batch:
+                    self._run_alone(waiting)
+            else:
+                self._publish(batch, answers, events)
+        self._flushing = None
+
+    async def _run_batch(self, use_cases: Sequence[UseCase[Any]]) -> tuple[list[Any], list[Event]]:
+        """Runs use cases in one transaction, whose commit waits for the disk on a thread of its own."""
+        transaction = self._store.begin()
         try:
-            answers, events = self._run([waiting.use_case for waiting in batch])
-        except Exception:
-            for waiting in batch:
-                self._run_alone(waiting)
-        else:
-            self._publish(batch, answers, events)
-        self._flushing = bool(self._waiting)
-        if self._flushing:
-            loop.call_soon(self._flush, loop)
+            answers = [use_case(transaction) for use_case in use_cases]
+            transaction.write_outbox()
+        except BaseException:
+            transaction.rollback()
+            raise
+        await asyncio.get_running_loop().run_in_executor(self._committer, transaction.commit)
+        return answers, transaction.events
 
     def _run(self, use_cases: Sequence[UseCase[Any]]) -> tuple[list[Any], list[Event]]:
         with self._store.write() as transaction:

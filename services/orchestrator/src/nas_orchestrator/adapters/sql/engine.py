@@ -66,6 +66,5 @@ def _prepare_sqlite(connection: sqlite3.Connection, _: Any) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    # A writer takes the write lock at once: taking it later can fail in the middle of a transaction.
-    reads_only = connection.get_execution_options().get("reads_only", False)
-    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+    # The driver begins nothing by itself; this is for the migrations, the store begins on its own.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

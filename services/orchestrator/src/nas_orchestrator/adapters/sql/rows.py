@@ -4,7 +4,6 @@ import json
 from functools import lru_cache
 from typing import Any
 
-import sqlalchemy as sa
 from google.protobuf import json_format
 from nas.v1 import resources_pb2
 
@@ -41,7 +40,7 @@ def _spec_from_text(text: str) -> JobSpec:
     return spec_from_proto(json_format.Parse(text, resources_pb2.SearchJobSpec()))
 
 
-def job_from_row(row: sa.Row[Any]) -> Job:
+def job_from_row(row: Any) -> Job:
     """A job of a row of `jobs`."""
     return Job(
         id=row.id,
@@ -82,7 +81,7 @@ def job_to_row(job: Job) -> dict[str, Any]:
     }
 
 
-def trial_from_row(row: sa.Row[Any]) -> Trial:
+def trial_from_row(row: Any) -> Trial:
     """A trial of a row of `trials`."""
     return Trial(
         job_id=row.job_id,
@@ -93,8 +92,8 @@ def trial_from_row(row: sa.Row[Any]) -> Trial:
         create_time=row.create_time,
         trial_dir=row.trial_dir,
         state=TrialState(row.state),
-        trained=row.trained,
-        measured=row.measured,
+        trained=bool(row.trained),
+        measured=bool(row.measured),
         metrics=json.loads(row.metrics),
         reward=row.reward,
         latest_step=row.latest_step,
@@ -138,7 +137,7 @@ def trial_to_row(trial: Trial) -> dict[str, Any]:
     }
 
 
-def task_from_row(row: sa.Row[Any]) -> Task:
+def task_from_row(row: Any) -> Task:
     """A task of a row of `tasks`."""
     return Task(
         job_id=row.job_id,
@@ -153,7 +152,7 @@ def task_from_row(row: sa.Row[Any]) -> Task:
         lease_token=row.lease_token,
         lease_expiry=row.lease_expiry,
         claim_id=row.claim_id,
-        stop_requested=row.stop_requested,
+        stop_requested=bool(row.stop_requested),
         version=row.version,
     )
 
@@ -184,7 +183,7 @@ def event_to_row(event: Event) -> dict[str, str]:
     return {"type": type(event).__name__, "payload": _compact(payload)}
 
 
-def event_from_row(row: sa.Row[Any]) -> Event:
+def event_from_row(row: Any) -> Event:
     """An event of a row of `outbox`."""
     fields = json.loads(row.payload)
     if row.type == "TaskReady":

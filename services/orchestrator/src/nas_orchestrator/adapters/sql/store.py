@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import bindparam as bind
 
+from nas_orchestrator.adapters.sql.cursor import Compiler, Cursor
 from nas_orchestrator.adapters.sql.rows import (
     event_to_row,
     job_from_row,
@@ -30,15 +31,20 @@ from nas_orchestrator.search.algorithm import SettledTrial
 from nas_orchestrator.usecases.store import Conflict
 from nas_shared.errors import NotFound
 
+
+def _state_in(*states: str) -> sa.TextClause:
+    # In the text, not in the parameters: partial indices are used, and the text is always the same.
+    return sa.text("state IN (" + ", ".join(f"'{state}'" for state in states) + ")")
+
+
 _JOB = sa.select(jobs).where(jobs.c.id == bind("id"))
 _JOB_OF_REQUEST = sa.select(jobs).where(jobs.c.request_id == bind("request_id"))
 _JOBS = sa.select(jobs).order_by(jobs.c.id.desc()).limit(bind("limit")).offset(bind("offset"))
-_RUNNING_JOBS = sa.select(jobs).where(jobs.c.state.in_([JobState.RUNNING, JobState.CANCELLING]))
+_RUNNING_JOBS = sa.select(jobs).where(_state_in(JobState.RUNNING, JobState.CANCELLING))
 _TRIAL = sa.select(trials).where(trials.c.job_id == bind("job_id"), trials.c.number == bind("number"))
-# The states stand in the statement, not in its parameters, so that the partial indices are used.
 _OPEN_TRIALS = sa.select(trials).where(
     trials.c.job_id == bind("job_id"),
-    sa.text("state IN (" + ", ".join(f"'{state}'" for state in OPEN_STATES) + ")"),
+    _state_in(*OPEN_STATES),
 )
 _TRIALS_OF_JOB = (
     sa.select(trials)
@@ -71,7 +77,7 @@ _TASK = sa.select(tasks).where(
 _OPEN_TASKS = sa.select(tasks).where(
     tasks.c.job_id == bind("job_id"),
     tasks.c.trial_number == bind("trial_number"),
-    tasks.c.state.in_([TaskState.QUEUED, TaskState.LEASED]),
+    _state_in(TaskState.QUEUED, TaskState.LEASED),
 )
 _NEXT_QUEUED = (
     sa.select(tasks)
@@ -84,6 +90,9 @@ _NEXT_QUEUED = (
 _LEASED_BY = sa.select(tasks).where(sa.text("state = 'LEASED'"), tasks.c.lease_worker == bind("worker"))
 _EXPIRED = sa.select(tasks).where(sa.text("state = 'LEASED'"), tasks.c.lease_expiry <= bind("now")).limit(100)
 _NEXT_EXPIRY = sa.select(sa.func.min(tasks.c.lease_expiry)).where(sa.text("state = 'LEASED'"))
+
+_OUTBOX = sa.select(outbox).order_by(outbox.c.id).limit(bind("limit"))
+_DELETE_EVENTS = outbox.delete().where(outbox.c.id <= bind("last"))
 
 
 def _guarded_update(table: sa.Table, keys: Sequence[str]) -> sa.Update:
@@ -107,8 +116,9 @@ _DELETE_JOB = jobs.delete().where(jobs.c.id == bind("key_id"), jobs.c.version ==
 class SqlTransaction:
     """A `Transaction` of the use cases on an open database transaction."""
 
-    def __init__(self, connection: sa.Connection):
-        self.connection = connection
+    def __init__(self, connection: Any, cursor: Cursor):
+        self._connection = connection
+        self._cursor = cursor
         self.events: list[Event] = []
 
     # Jobs
@@ -128,15 +138,13 @@ class SqlTransaction:
         return None if row is None else job_from_row(row)
 
     def add_job(self, job: Job, request_id: str) -> None:
-        self.connection.execute(
-            _INSERT_JOB, {**job_to_row(job), "id": job.id, "request_id": request_id or None}
-        )
+        self._cursor.run(_INSERT_JOB, {**job_to_row(job), "id": job.id, "request_id": request_id or None})
 
     def save_job(self, job: Job) -> None:
         self._save(_UPDATE_JOB, job, job_to_row(job), key_id=job.id)
 
     def delete_job(self, job: Job) -> None:
-        done = self.connection.execute(_DELETE_JOB, {"key_id": job.id, "old_version": job.version})
+        done = self._cursor.run(_DELETE_JOB, {"key_id": job.id, "old_version": job.version})
         if done.rowcount != 1:
             raise Conflict(job.name)
 
@@ -156,7 +164,7 @@ class SqlTransaction:
 
     def add_trial(self, trial: Trial) -> None:
         row = trial_to_row(trial)
-        self.connection.execute(_INSERT_TRIAL, {**row, "job_id": trial.job_id, "number": trial.number})
+        self._cursor.run(_INSERT_TRIAL, {**row, "job_id": trial.job_id, "number": trial.number})
 
     def save_trial(self, trial: Trial) -> None:
         self._save(
@@ -173,7 +181,7 @@ class SqlTransaction:
         ]
 
     def history(self, job_id: int, after: int) -> Iterable[SettledTrial]:
-        for number, choices, reward in self.connection.execute(_HISTORY, {"job_id": job_id, "after": after}):
+        for number, choices, reward in self._cursor.all(_HISTORY, {"job_id": job_id, "after": after}):
             yield SettledTrial(number, tuple(map(int, choices.split(","))), reward)
 
     # Tasks
@@ -188,7 +196,7 @@ class SqlTransaction:
         return self._task(_TASK, job_id=job_id, trial_number=trial_number, kind=kind)
 
     def add_task(self, task: Task) -> None:
-        self.connection.execute(
+        self._cursor.run(
             _INSERT_TASK,
             {
                 **task_to_row(task),
@@ -223,7 +231,8 @@ class SqlTransaction:
         return [task_from_row(row) for row in self._all(_EXPIRED, now=now)]
 
     def next_lease_expiry(self) -> float | None:
-        return self.connection.execute(_NEXT_EXPIRY).scalar()
+        earliest: float | None = self._one(_NEXT_EXPIRY)[0]
+        return earliest
 
     # Events
 
@@ -233,13 +242,33 @@ class SqlTransaction:
     def write_outbox(self) -> None:
         """Stores the recorded events; the last statement of every transaction that has some."""
         if self.events:
-            self.connection.execute(_INSERT_EVENT, [event_to_row(event) for event in self.events])
+            self._cursor.run_many(_INSERT_EVENT, [event_to_row(event) for event in self.events])
 
-    def _one(self, statement: sa.Select[Any], **parameters: Any) -> sa.Row[Any] | None:
-        return self.connection.execute(statement, parameters).first()
+    def read_outbox(self, limit: int) -> Sequence[Any]:
+        """The oldest rows of the outbox."""
+        return self._all(_OUTBOX, limit=limit)
 
-    def _all(self, statement: sa.Select[Any], **parameters: Any) -> Sequence[sa.Row[Any]]:
-        return self.connection.execute(statement, parameters).all()
+    def delete_outbox(self, last: int) -> None:
+        """Forgets the events up to `last`, which have been told."""
+        self._cursor.run(_DELETE_EVENTS, {"last": last})
+
+    def commit(self) -> None:
+        """Makes everything durable, or, when that fails, undoes it. Waits for the disk."""
+        try:
+            self._cursor.commit(self._connection)
+        except BaseException:
+            self.rollback()
+            raise
+
+    def rollback(self) -> None:
+        """Undoes everything; nothing to do where the database has done so by itself."""
+        self._connection.rollback()
+
+    def _one(self, statement: sa.Select[Any], **parameters: Any) -> Any:
+        return self._cursor.first(statement, parameters)
+
+    def _all(self, statement: sa.Select[Any], **parameters: Any) -> Sequence[Any]:
+        return self._cursor.all(statement, parameters)
 
     def _task(self, statement: sa.Select[Any], **parameters: Any) -> Task | None:
         row = self._one(statement, **parameters)
@@ -247,7 +276,7 @@ class SqlTransaction:
 
     def _save(self, statement: sa.Update, what: Job | Trial | Task, row: dict[str, Any], **keys: Any) -> None:
         row.update(keys, old_version=what.version, version=what.version + 1)
-        if self.connection.execute(statement, row).rowcount != 1:
+        if self._cursor.run(statement, row).rowcount != 1:
             raise Conflict(what.name)
         what.version += 1
 
@@ -261,21 +290,39 @@ class SqlStore:
 
     def __init__(self, engine: sa.Engine):
         self._engine = engine
-        self._reader = engine.execution_options(reads_only=True)
+        self._compiler = Compiler(engine.dialect)
+        self._writer = engine.raw_connection()
+
+    def begin(self) -> SqlTransaction:
+        """A transaction that writes, for one caller at a time, who commits or rolls it back."""
+        # A writer takes the write lock at once: taking it later can fail in the middle.
+        cursor = Cursor(self._writer, self._compiler)
+        cursor.run_text("BEGIN IMMEDIATE")
+        return SqlTransaction(self._writer, cursor)
 
     @contextmanager
     def write(self) -> Iterator[SqlTransaction]:
         """A transaction that is committed, with its events, when the block ends without an error."""
-        with self._engine.begin() as connection:
-            transaction = SqlTransaction(connection)
+        transaction = self.begin()
+        try:
             yield transaction
             transaction.write_outbox()
+        except BaseException:
+            transaction.rollback()
+            raise
+        transaction.commit()
 
     @contextmanager
     def read(self) -> Iterator[SqlTransaction]:
         """A transaction that sees one state of the database and changes nothing."""
-        with self._reader.connect() as connection:
-            yield SqlTransaction(connection)
+        connection = self._engine.raw_connection()
+        try:
+            cursor = Cursor(connection, self._compiler)
+            cursor.run_text("BEGIN")
+            yield SqlTransaction(connection, cursor)
+        finally:
+            # The pool rolls back what was begun.
+            connection.close()
 
     def history(self, job_id: int, after: int) -> list[SettledTrial]:
         """Settled trials of a job after the first `after`, in a read of its own."""
@@ -284,4 +331,5 @@ class SqlStore:
 
     def close(self) -> None:
         """Closes every connection."""
+        self._writer.close()
         self._engine.dispose()
