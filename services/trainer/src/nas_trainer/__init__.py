@@ -1,0 +1,1 @@
+"""Turns proposed architectures into trained SavedModels with the TensorFlow Model Garden."""
