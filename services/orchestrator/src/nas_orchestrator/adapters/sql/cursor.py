@@ -124,5 +124,5 @@ def _compile(statement: Any, dialect: sa.Dialect) -> _Compiled:
         text=str(compiled),
         names=tuple(compiled.positiontup) if compiled.positiontup is not None else None,
         fixed={name: value for name, value in compiled.params.items() if value is not None},
-        row=row_class._make,
+        row=make_class("Row", selected, rename=True)._make,
     )

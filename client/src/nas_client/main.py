@@ -1,0 +1,81 @@
+"""`vertex_nas_cli.py COMMAND --flag=value …`: finds the command, reads its flags, runs it."""
+
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+
+from nas_client import program
+from nas_client.flags import LIST_TRIALS, NOT_YET_COMMANDS, SEARCH, SEARCH_RESUME, Values, parse
+from nas_client.flags.table import CommandFlags
+from nas_shared.cli import EXIT_OK, UsageError, run_command
+
+_PREPARE_DATA = "prepare_data"
+_COMMANDS: tuple[CommandFlags, ...] = (SEARCH, SEARCH_RESUME, LIST_TRIALS)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+      argv: the command and its flags; those of the process without them.
+    Returns:
+      Exit code: 0, 1 after a failure, 2 after bad usage, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    return run_command(lambda: _run(words), debug=_wants_debug(words))
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return EXIT_OK
+    name, rest = words[0], words[1:]
+    if name == _PREPARE_DATA:
+        from nas_client.prepare_data import prepare_data
+
+        return prepare_data(rest)
+    if name in NOT_YET_COMMANDS:
+        raise UsageError(f"{name}: this command is not in this version yet; there are {', '.join(_names())}")
+    command = next((command for command in _COMMANDS if command.name == name), None)
+    if command is None:
+        close = difflib.get_close_matches(name, [*_names(), *NOT_YET_COMMANDS], n=1)
+        hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(_names())}"
+        raise UsageError(f"found unknown command {name!r}; {hint}")
+    values = parse(command, rest, program=program.name())
+    return _action(command)(values)
+
+
+def _action(command: CommandFlags) -> Callable[[Values], int]:
+    # What a command needs is imported with it: the help and a usage error come at once.
+    if command is LIST_TRIALS:
+        from nas_client.list_trials import list_trials
+
+        return list_trials
+    from nas_client.search import search, search_resume
+
+    return search if command is SEARCH else search_resume
+
+
+def _names() -> list[str]:
+    return [*(command.name for command in _COMMANDS), _PREPARE_DATA]
+
+
+def _overview() -> str:
+    lines = [f"{program.name()} COMMAND --flag=value …", "", "commands:"]
+    lines += [f"  {command.name:<15} {command.summary}" for command in _COMMANDS]
+    lines += [f"  {_PREPARE_DATA:<15} make TFRecord files from scikit-learn's digits or folders of images"]
+    lines += ["", "`COMMAND --help` lists the flags of a command.", ""]
+    lines += [f"not in this version yet: {', '.join(NOT_YET_COMMANDS)}"]
+    return "\n".join(lines)
+
+
+def _wants_debug(words: Sequence[str]) -> bool:
+    """Read before the flags are: also a usage error may be looked into."""
+    for word in words:
+        if word.startswith("--debug"):
+            return word.partition("=")[2].lower() not in ("false", "0", "no")
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

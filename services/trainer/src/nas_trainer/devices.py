@@ -1,0 +1,52 @@
+"""What a trainer computes on. Set up once, before TensorFlow starts."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from nas_trainer.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """The part of the machine that belongs to this process.
+
+    Attributes:
+        num_gpus: GPUs every trial uses; 0 is CPU.
+        threads: threads per operation on the CPU.
+        found_gpus: GPUs TensorFlow sees on this machine.
+    """
+
+    num_gpus: int = 0
+    threads: int = 1
+    found_gpus: int = 0
+
+    @property
+    def strategy(self) -> str:
+        """Name of the library's distribution strategy."""
+        return "mirrored" if self.num_gpus > 1 else "one_device"
+
+
+def set_up(*, num_gpus: int, threads: int) -> Devices:
+    """Claims devices for this process.
+
+    On a CPU one worker per core with one thread each trains more trials per hour than one worker
+    with all cores, hence the default of the callers.
+
+    Args:
+        num_gpus: GPUs to use; 0 hides all of them.
+        threads: threads per operation (and operations at once) on the CPU; 0 leaves it to TensorFlow.
+    Raises:
+        ConfigError: fewer GPUs are there than asked for.
+    """
+    found = tf.config.list_physical_devices("GPU")
+    if num_gpus > len(found):
+        raise ConfigError(f"num_gpus: {num_gpus} asked for, but TensorFlow finds {len(found)} on this machine")
+    used = found[:num_gpus]
+    tf.config.set_visible_devices(used, "GPU")
+    for gpu in used:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    # One operation at a time on one thread: a second would only take the core from the first.
+    tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 0)
+    return Devices(num_gpus=num_gpus, threads=threads, found_gpus=len(found))

@@ -1,0 +1,1 @@
+"""Architectures of a search space as Model Garden models."""

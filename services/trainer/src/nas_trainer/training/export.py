@@ -1,0 +1,65 @@
+"""SavedModels that load without the Model Garden."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+import tf_keras
+from official.core import config_definitions as cfg
+from official.vision.serving import image_classification as serving
+
+from nas_trainer.training.files import new_directory
+
+INPUT_TYPE = "image_tensor"
+SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+
+
+class ServingModel:
+    """A model as it is served: uint8 images in (`inputs`), `logits` and `probs` out.
+
+    Preprocessing (crop, resize, normalise) is the library's and part of the SavedModel; the image
+    size is left open. The function is traced once and saved as often as wanted with the weights the
+    model has then. The Keras model itself is not saved: it would triple the time, and only the Model
+    Garden could load it.
+
+    Args:
+        params: configuration the model was built from.
+        model: shares its weights with the SavedModels.
+        batch_size: images per inference; None leaves it open.
+    """
+
+    def __init__(
+        self, params: cfg.ExperimentConfig, model: tf_keras.Model, batch_size: int | None
+    ):
+        self.model = model
+        module = serving.ClassificationModule(
+            params=params,
+            batch_size=batch_size,
+            input_image_size=list(params.task.model.input_size[:2]),
+            input_type=INPUT_TYPE,
+            model=model,
+        )
+        self._signatures = module.get_inference_signatures({INPUT_TYPE: SIGNATURE})
+        self._saved = _Variables(model.variables)
+
+    @property
+    def graph(self) -> tf.Graph:
+        """One inference, from image to probabilities."""
+        return self._signatures[SIGNATURE].graph
+
+    def save(self, path: Path) -> None:
+        """Writes the SavedModel, whole or not at all.
+
+        Raises:
+            DiskFull: naming the directory.
+        """
+        with new_directory(path) as directory:
+            tf.saved_model.save(self._saved, str(directory), signatures=self._signatures)
+
+
+class _Variables(tf.Module):
+    """The weights a signature uses; what is saved must be reachable from one object."""
+
+    def __init__(self, variables: Sequence[tf.Variable]):
+        super().__init__()
+        self.model_variables = list(variables)
