@@ -117,9 +117,9 @@ def _compile(statement: Any, dialect: sa.Dialect) -> _Compiled:
     compiled = statement.compile(dialect=dialect, column_keys=columns)
     if "POSTCOMPILE" in str(compiled):
         raise ValueError(f"{compiled}: its text depends on its parameters; write the values of IN (…) out")
-    row_class: Any = namedtuple(
-        "Row", [c.key for c in getattr(statement, "selected_columns", ())], rename=True
-    )
+    selected = [column.key for column in getattr(statement, "selected_columns", ())]
+    # Through Any: type checkers want to read the fields in the source.
+    make_class: Any = namedtuple
     return _Compiled(
         text=str(compiled),
         names=tuple(compiled.positiontup) if compiled.positiontup is not None else None,
