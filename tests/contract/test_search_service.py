@@ -170,6 +170,19 @@ def test_a_watcher_sees_the_job_at_once_every_settled_trial_and_the_end(orchestr
     assert settled == {f"{job.name}/trials/{number}" for number in (1, 2, 3)}
 
 
+def test_a_watcher_hears_the_measurements_of_a_trainer(orchestrator):
+    job = orchestrator.create(trials=1, parallel=1)
+    stream = orchestrator.search.WatchSearchJob(
+        search_service_pb2.WatchSearchJobRequest(name=job.name), timeout=30
+    )
+    next(stream)
+    claim = orchestrator.claim()
+    orchestrator.report(claim, loss=0.25)
+    seen = next(answer.trial for answer in stream if answer.trial.HasField("latest_measurement"))
+    assert dict(seen.latest_measurement.metrics) == {"loss": 0.25}
+    stream.cancel()
+
+
 def test_watching_a_job_that_has_ended_gives_its_state_and_ends(orchestrator):
     job = orchestrator.create(trials=1, parallel=1)
     orchestrator.complete(orchestrator.claim())

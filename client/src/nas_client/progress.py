@@ -38,11 +38,10 @@ class Progress:
         self.update(job, known)
 
     def update(
-        self, job: resources_pb2.SearchJob | None, trials: Iterable[resources_pb2.Trial]
+        self, job: resources_pb2.SearchJob, trials: Iterable[resources_pb2.Trial]
     ) -> list[resources_pb2.Trial]:
         """Takes in newer states; returns the trials that have settled and were not returned before."""
-        if job is not None:
-            self.job = job
+        self.job = job
         news = []
         for trial in trials:
             number = trial_number(trial)

@@ -207,14 +207,13 @@ def _follow(
     job = progress.job.name
     cancel_deadline: float | None = None
     with (
-        Watcher(opened.client, job, measurements=console.is_terminal) as watcher,
+        Watcher(opened.client, job) as watcher,
         Display(console, progress) as display,
     ):
         while not watcher.ended:
             for update in watcher.updates(_REFRESH_SECONDS):
                 for trial in progress.update(update.job, update.trials):
                     display.settled(trial)
-            watcher.measure(progress.open_trials)
             display.refresh()
             if opened.stack is not None:
                 for news in opened.stack.take_news():

@@ -10,58 +10,43 @@ from typing import Self
 
 from nas.v1 import resources_pb2
 
-from nas_client.client import SearchClient, trial_number
+from nas_client.client import SearchClient
 from nas_shared.cli import CommandError
-
-# The stream carries transitions; the measurements in between are asked for, of a few trials, now and then.
-_MEASUREMENT_SECONDS = 2.0
-_MEASURED_AT_MOST = 8
 
 
 @dataclass(frozen=True)
 class Update:
-    """A newer state of the job, where it is known, and of some of its trials."""
+    """A newer state of the job and of some of its trials."""
 
-    job: resources_pb2.SearchJob | None
+    job: resources_pb2.SearchJob
     trials: Sequence[resources_pb2.Trial]
 
 
 class Watcher:
-    """Updates of one job, from threads that work as long as the block.
+    """Updates of one job, from a thread that works as long as the block."""
 
-    Args:
-      measurements: also fetch the latest measurements of the trials told to `measure`.
-    """
-
-    def __init__(self, client: SearchClient, job: str, *, measurements: bool):
+    def __init__(self, client: SearchClient, job: str):
         self._client = client
         self._job = job
         self._updates: queue.SimpleQueue[Update | CommandError | None] = queue.SimpleQueue()
         self._closed = threading.Event()
-        self._measured: Sequence[int] = ()
         self._ended = False
-        targets = [self._watch, *([self._fetch_measurements] if measurements else [])]
-        self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
+        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The threads end with the client's channel at the latest; nobody waits for them.
+        # The thread ends with the client's channel at the latest; nobody waits for it.
         self._closed.set()
 
     @property
     def ended(self) -> bool:
         """Whether the job has ended and `updates` has returned everything."""
         return self._ended
-
-    def measure(self, trials: Sequence[resources_pb2.Trial]) -> None:
-        """Names the trials whose latest measurements are wanted from now on."""
-        self._measured = [trial_number(trial) for trial in trials[:_MEASURED_AT_MOST]]
 
     def updates(self, wait_seconds: float) -> list[Update]:
         """What came since the last call; waits up to `wait_seconds` for the first.
@@ -103,12 +88,3 @@ class Watcher:
             # The channel was closed between two calls: the block has been left.
             if not self._closed.is_set():
                 raise
-
-    def _fetch_measurements(self) -> None:
-        while not self._closed.wait(_MEASUREMENT_SECONDS):
-            try:
-                trials = [self._client.trial(self._job, number) for number in self._measured]
-            except (CommandError, ValueError):
-                # Nothing but the display depends on it: the next round may find the orchestrator again.
-                continue
-            self._updates.put(Update(None, trials))

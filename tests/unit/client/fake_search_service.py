@@ -88,6 +88,14 @@ class FakeSearchService(search_service_pb2_grpc.SearchServiceServicer):
             trial.train_attempts = 1
             self._note(job, number)
 
+    def report(self, job: str, number: int, step: int, **metrics: float) -> None:
+        """Its trainer reports a measurement."""
+        with self._changed:
+            latest = self._trials[job][number - 1].latest_measurement
+            latest.step = step
+            latest.metrics.update(metrics)
+            self._note(job, number)
+
     def fail(self, job: str, message: str) -> None:
         """The job itself is wrong."""
         with self._changed:

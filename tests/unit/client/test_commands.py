@@ -273,13 +273,10 @@ def test_a_terminal_gets_a_bar_and_the_running_trials(
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, highlight=False, _environ={})
     monkeypatch.setattr(search, "make_console", lambda: console)
-    monkeypatch.setattr("nas_client.watcher._MEASUREMENT_SECONDS", 0.05)
 
     def run_a_while(name: str) -> None:
         service.activate(name, 1)
-        latest = service._trials[name][0].latest_measurement
-        latest.step = 120
-        latest.metrics["loss"] = 0.4125
+        service.report(name, 1, step=120, loss=0.4125)
         time.sleep(1.0)
         succeed(service, 1, 0.9)(name)
 

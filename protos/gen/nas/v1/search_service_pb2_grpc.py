@@ -151,8 +151,9 @@ class SearchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchSearchJob(self, request, context):
-        """The job at once, then every transition until the job ends. Reconnect to go on: the first
-        message of a stream is always the job's present state.
+        """The job at once, then every transition and every measurement a trainer reports, until the job
+        ends; of several in quick succession the last. Reconnect to go on: the first message of a
+        stream is always the job's present state.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,7 @@ class ClassificationTask(image_classification.ImageClassificationTask):
         """The library's input, without the thread that tunes it.
 
         That thread sleeps for up to a minute at a time, and an iterator cannot be freed while it
-        does: a warm worker would wait there after every trial.
+        does: a warm worker would wait there after every trial (see also `Devices.strategy`).
         """
         options = tf.data.Options()
         options.autotune.enabled = False
