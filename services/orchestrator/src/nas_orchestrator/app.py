@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,9 @@ from nas_orchestrator.domain.events import Event, TaskReady, TrialChanged
 from nas_orchestrator.domain.trial import OPEN_STATES
 from nas_orchestrator.search.proposals import Proposals
 from nas_shared.rpc import build_server
+from nas_shared.search_spaces import SearchSpaceError
+
+log = logging.getLogger(__name__)
 
 
 class App:
@@ -71,13 +75,18 @@ class App:
         """Serves, and goes on with whatever an earlier process left."""
         self._running = [asyncio.create_task(self._relay.run()), asyncio.create_task(self.reaper.run())]
         for job in await self._transactor.read(lambda tx: tx.running_jobs()):
-            self.proposals.prepare(job)
+            try:
+                self.proposals.prepare(job)
+            except SearchSpaceError as error:
+                # One job cannot go on; the others can.
+                log.error("%s: %s; it fails with its next proposal", job.name, error)
         await self._server.start()
 
     async def stop(self, grace_seconds: float = 5.0) -> None:
         """Answers what is under way, tells what was committed, and closes the store."""
         self._tasks.end()
         await self._server.stop(grace_seconds)
+        await self._tasks.finish()
         self._relay.end()
         relay, reaper = self._running
         reaper.cancel()

@@ -1,6 +1,7 @@
 """Habits that every command of the suite shares: exit codes, errors in one line, dying with a parent."""
 
 import argparse
+import contextlib
 import logging
 import os
 import signal
@@ -50,7 +51,8 @@ def run_command(main: Callable[[], int], *, debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        message = f"{type(error).__name__}: {error}"
+        # Some libraries, gRPC among them, write a paragraph.
+        message = " ".join(f"{type(error).__name__}: {error}".split())
         print(f"error: {message} (run with --debug for the traceback)", file=sys.stderr)
         return EXIT_FAILURE
 
@@ -82,8 +84,10 @@ def exit_with_parent() -> None:
     """
 
     def watch() -> None:
-        while os.read(0, 4096):
-            pass
+        # An error (no standard input at all, or one that broke) means the same as its end.
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
         os.kill(os.getpid(), signal.SIGTERM)
         threading.Event().wait(10)
         os._exit(EXIT_FAILURE)

@@ -49,6 +49,9 @@ def _run(flags: argparse.Namespace) -> int:
         raise UsageError(f"--nas_params_str: {error}") from error
     if not flags.debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from nas_trainer import devices
+
+    devices.set_up(num_gpus=0, threads=0)
     print(json.dumps(describe(flags.search_space, nas_params_str, flags.params_override), indent=2))
     return 0
 
@@ -59,7 +62,7 @@ def describe(search_space: str, nas_params_str: str, params_override: str = "") 
     Raises:
         CommandError: the configuration is wrong or the network cannot be built with it.
     """
-    from nas_trainer import devices
+    from nas_trainer.devices import Devices
     from nas_trainer.errors import ConfigError, ModelError
     from nas_trainer.flags import TrainerFlags
     from nas_trainer.models import analysis
@@ -71,7 +74,7 @@ def describe(search_space: str, nas_params_str: str, params_override: str = "") 
             TrainerFlags(params_override=params_override),
             search_space=search_space,
             nas_params_str=nas_params_str,
-            devices=devices.set_up(num_gpus=0, threads=0),
+            devices=Devices(),
         )
         model = build_model(params)
     except (ConfigError, ModelError) as error:

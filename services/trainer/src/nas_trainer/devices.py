@@ -47,7 +47,9 @@ def set_up(*, num_gpus: int, threads: int) -> Devices:
     """
     found = tf.config.list_physical_devices("GPU")
     if num_gpus > len(found):
-        raise ConfigError(f"num_gpus: {num_gpus} asked for, but TensorFlow finds {len(found)} on this machine")
+        raise ConfigError(
+            f"num_gpus: {num_gpus} asked for, but TensorFlow finds {len(found)} on this machine"
+        )
     used = found[:num_gpus]
     tf.config.set_visible_devices(used, "GPU")
     for gpu in used:

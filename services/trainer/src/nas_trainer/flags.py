@@ -69,9 +69,7 @@ class TrainerFlags:
             if name in _NOT_YET:
                 raise ConfigError(f"{name}: stage-2 training is not supported yet in this version")
             if name not in kinds:
-                raise ConfigError(
-                    f"{name}: unknown trainer flag; known are {', '.join(sorted(kinds))}"
-                )
+                raise ConfigError(f"{name}: unknown trainer flag; known are {', '.join(sorted(kinds))}")
         parsed = cls(**{name: _value(name, text, kinds[name]) for name, text in flags.items()})
         parsed._check()
         return parsed
@@ -80,9 +78,7 @@ class TrainerFlags:
         if self.model not in MODELS:
             raise ConfigError(f"model: found {self.model!r}; expected one of {', '.join(MODELS)}")
         if self.job_mode not in JOB_MODES:
-            raise ConfigError(
-                f"job_mode: found {self.job_mode!r}; expected one of {', '.join(JOB_MODES)}"
-            )
+            raise ConfigError(f"job_mode: found {self.job_mode!r}; expected one of {', '.join(JOB_MODES)}")
         for name in ("training_data_path", "validation_data_path"):
             if not getattr(self, name) and (name == "training_data_path" or self.evaluates):
                 raise ConfigError(f"{name}: missing; expected TFRecord files or globs")
@@ -93,8 +89,7 @@ class TrainerFlags:
                 raise ConfigError(f"{name}: found {value:g}; expected a number above 0")
         if self.target_device_latency_ms and self.target_flops_multi_adds_billion:
             raise ConfigError(
-                "target_device_latency_ms and target_flops_multi_adds_billion exclude each other; "
-                "found both"
+                "target_device_latency_ms and target_flops_multi_adds_billion exclude each other; found both"
             )
         if self.export_batch_size < 0:
             raise ConfigError(f"export_batch_size: found {self.export_batch_size}; expected 0 or more")

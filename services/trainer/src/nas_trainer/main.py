@@ -80,8 +80,8 @@ def _run(flags: argparse.Namespace) -> int:
 
     # TensorFlow takes seconds to import: after the flags are known to be good.
     from nas.v1 import task_service_pb2
-    from nas_shared.work import Worker
 
+    from nas_shared.work import Worker
     from nas_trainer import devices
     from nas_trainer.handler import TrainHandler
     from nas_trainer.memory import grows_beyond

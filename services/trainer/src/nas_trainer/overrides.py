@@ -126,7 +126,7 @@ def _read_yaml(content: str, source: str) -> dict[str, Any]:
 
 def _load(content: str, source: str) -> Any:
     try:
-        return yaml.load(content, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+        return yaml.load(content, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{source}: is no YAML: {' '.join(str(error).split())}") from error
 
@@ -144,9 +144,7 @@ def _check(config: hyperparams.Config, tree: dict[Any, Any], source: str, path: 
             _check_leaf(config, key, current, value, where)
 
 
-def _check_leaf(
-    config: hyperparams.Config, key: str, current: Any, value: Any, where: str
-) -> None:
+def _check_leaf(config: hyperparams.Config, key: str, current: Any, value: Any, where: str) -> None:
     if value is None:
         hints = typing.get_type_hints(type(config))
         if type(None) not in typing.get_args(hints.get(key)):

@@ -37,16 +37,30 @@ class Reaper:
 
     async def run(self) -> None:
         """Reaps until cancelled."""
-        await asyncio.sleep(self._lease_seconds)
+        await self._sleep(self._lease_seconds)
         while True:
+            expiry = None
             try:
                 await self.reap()
                 expiry = await self._transactor.read(lambda tx: tx.next_lease_expiry())
             except Unavailable as error:
                 log.warning("leases: %s; trying again", error)
-                expiry = None
+            except Exception:
+                # Without a reaper the tasks of lost workers are lost, too.
+                log.exception("leases: cannot be taken back; trying again")
             wait = self._lease_seconds if expiry is None else expiry - self._clock()
-            await asyncio.sleep(min(max(wait, 0.01), self._lease_seconds))
+            await self._sleep(min(max(wait, 0.01), self._lease_seconds))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleeps; one whole lease more when the machine slept, too, and no worker could renew."""
+        while True:
+            until = self._clock() + seconds
+            await asyncio.sleep(seconds)
+            late = self._clock() - until
+            if late < self._lease_seconds / 2:
+                return
+            log.warning("leases: the clock jumped by %.0f s; workers get one more lease to renew", late)
+            seconds = self._lease_seconds
 
     async def reap(self) -> int:
         """Takes back every task whose lease has run out; returns how many."""

@@ -29,8 +29,8 @@ class Relay:
 
     Args:
       transactor: runs the reads and deletes.
-      listeners: told one after the other, each batch in the order of its commits. A listener that
-        raises is told the same batch again a second later.
+      listeners: told one after the other, each batch in the order of its commits. When one raises, all
+        are told the same batch again a second later.
     """
 
     def __init__(self, transactor: Transactor, listeners: Sequence[Listener]):
@@ -50,7 +50,9 @@ class Relay:
         self._news.set()
 
     async def caught_up(self) -> None:
-        """Returns once everything committed before this call has been told."""
+        """Returns once everything a reader has seen in the store has been told."""
+        # A reader may see a commit before the loop hears of it: the round that counts starts after this.
+        self.notify()
         noticed = self._noticed
         async with self._told:
             await self._told.wait_for(lambda: self._told_up_to >= noticed)
@@ -65,16 +67,22 @@ class Relay:
             noticed = self._noticed
             try:
                 await self.drain()
+            except Exception as error:
+                # Whatever it is, the outbox keeps the events, and the next round may tell them.
+                if isinstance(error, Unavailable):
+                    log.warning("outbox: %s; trying again", error)
+                else:
+                    log.exception("outbox: cannot be told; trying again")
+                if not self._ending:
+                    self._news.set()
+                    await asyncio.sleep(_RETRY_SECONDS)
+            else:
                 async with self._told:
                     self._told_up_to = noticed
                     self._told.notify_all()
-            except Unavailable as error:
-                log.warning("outbox: %s; trying again", error)
-                self._news.set()
-                await asyncio.sleep(_RETRY_SECONDS)
 
     def end(self) -> None:
-        """Lets `run` return once the outbox is empty."""
+        """Lets `run` return once the outbox is empty; what cannot be told stays for the next start."""
         self._ending = True
         self._news.set()
 
@@ -83,19 +91,8 @@ class Relay:
         while rows := await self._transactor.read(_read):
             batch = [event_from_row(row) for row in rows]
             for listener in self._listeners:
-                await self._tell(listener, batch)
-            await self._transactor.write(partial(_delete, last=rows[-1].id))
-
-    async def _tell(self, listener: Listener, batch: Sequence[Event]) -> None:
-        while True:
-            try:
                 await listener(batch)
-                return
-            except Exception:
-                log.exception("outbox: a listener failed")
-                if self._ending:
-                    return
-                await asyncio.sleep(_RETRY_SECONDS)
+            await self._transactor.write(partial(_delete, last=rows[-1].id))
 
 
 def _read(tx: SqlTransaction) -> Sequence[Any]:

@@ -54,7 +54,7 @@ class Scribe:
             for job, trial in await self._transactor.read(partial(_with_files, keys=ended)):
                 try:
                     await asyncio.to_thread(publish, job, trial)
-                except OSError as error:
+                except (OSError, ValueError) as error:
                     log.error("%s: cannot publish its files: %s", trial.name, error)
 
 

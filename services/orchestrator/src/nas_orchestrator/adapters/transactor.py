@@ -17,6 +17,7 @@ UseCase = Callable[[SqlTransaction], Answer]
 
 _TRIES = 5
 _MAX_BATCH = 64
+_LOCK_PATIENCE_SECONDS = 10.0
 
 
 class _Waiting(NamedTuple):
@@ -70,20 +71,35 @@ class Transactor:
         self._readers.shutdown(wait=True)
 
     async def _flush(self) -> None:
+        try:
+            await self._flush_all()
+        finally:
+            self._flushing = None
+
+    async def _flush_all(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
             try:
                 answers, events = await self._run_batch([waiting.use_case for waiting in batch])
+            except Unavailable as error:
+                # Nothing has begun, and those that came in the meantime have waited, too.
+                batch, self._waiting = batch + self._waiting, []
+                for waiting in batch:
+                    if not waiting.answer.done():
+                        waiting.answer.set_exception(Unavailable(str(error)))
             except Exception:
                 for waiting in batch:
                     self._run_alone(waiting)
             else:
                 self._publish(batch, answers, events)
-        self._flushing = None
 
     async def _run_batch(self, use_cases: Sequence[UseCase[Any]]) -> tuple[list[Any], list[Event]]:
-        """Runs use cases in one transaction, whose commit waits for the disk on a thread of its own."""
-        transaction = self._store.begin()
+        """Runs use cases in one transaction, whose commit waits for the disk on a thread of its own.
+
+        Raises:
+          Unavailable: if no transaction can begin; whatever fails later is raised as it is.
+        """
+        transaction = await self._begin()
         try:
             answers = [use_case(transaction) for use_case in use_cases]
             transaction.write_outbox()
@@ -92,6 +108,18 @@ class Transactor:
             raise
         await asyncio.get_running_loop().run_in_executor(self._committer, transaction.commit)
         return answers, transaction.events
+
+    async def _begin(self) -> SqlTransaction:
+        """A transaction, once whoever else has locked the database lets go; the loop runs on meanwhile."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _LOCK_PATIENCE_SECONDS
+        while True:
+            try:
+                return self._store.begin()
+            except sa.exc.OperationalError as error:
+                if loop.time() >= deadline:
+                    raise Unavailable(f"the store does not answer: {error.orig}") from error
+            await asyncio.sleep(0.02)
 
     def _run(self, use_cases: Sequence[UseCase[Any]]) -> tuple[list[Any], list[Event]]:
         with self._store.write() as transaction:

@@ -24,6 +24,10 @@ class Watch:
     async def changes(self) -> list[int]:
         """Waits for a change; returns the trials it touched, in order, without repeats."""
         await self._changed.wait()
+        return self.take()
+
+    def take(self) -> list[int]:
+        """The trials touched since the last look, without waiting."""
         self._changed.clear()
         trials, self._trials = list(self._trials), {}
         return trials

@@ -44,6 +44,10 @@ class AlgorithmSpec:
     tournament_size: int = 10
 
 
+# A free slot is filled in the transaction that frees it: more than this would hold up everybody else.
+MAX_OPEN_TRIALS = 10_000
+
+
 @dataclass(frozen=True)
 class Limits:
     """When a job ends and how much of it runs at once; see `Limits` of the protos."""
@@ -53,7 +57,7 @@ class Limits:
     max_failed_trial_count: int = 0
 
     def validate(self) -> None:
-        """Raises InvalidArgument, naming the field, if a count is too small."""
+        """Raises InvalidArgument, naming the field, if a count is too small or no store can bear it."""
         for name, least in (
             ("max_trial_count", 1),
             ("max_parallel_trial_count", 1),
@@ -62,6 +66,11 @@ class Limits:
             found = getattr(self, name)
             if found < least:
                 raise InvalidArgument(f"limits.{name}: found {found}; expected {least} or more")
+        if min(self.max_parallel_trial_count, self.max_trial_count) > MAX_OPEN_TRIALS:
+            raise InvalidArgument(
+                f"limits.max_parallel_trial_count: found {self.max_parallel_trial_count}; "
+                f"expected at most {MAX_OPEN_TRIALS}"
+            )
 
 
 @dataclass(frozen=True)
@@ -257,8 +266,11 @@ class Job:
         return True
 
     def _failed_too_often(self) -> bool:
-        limit = self.spec.limits.max_failed_trial_count or self.spec.limits.max_trial_count
-        return self.counts.failed >= limit
+        limits = self.spec.limits
+        # When every trial has failed the job has, too, however many failures it allows.
+        return self.counts.failed >= min(
+            limits.max_failed_trial_count or limits.max_trial_count, limits.max_trial_count
+        )
 
     def _end(self, state: JobState, now: float) -> None:
         self.state, self.end_time = state, now

@@ -4,7 +4,7 @@ import re
 
 from nas_shared.errors import InvalidArgument
 
-_JOB = re.compile(r"searchJobs/(\d{1,19})")
+_JOB = re.compile(r"searchJobs/(\d{1,18})")
 _TRIAL = re.compile(_JOB.pattern + r"/trials/([1-9]\d{0,8})")
 _TASK = re.compile(_TRIAL.pattern + r"/tasks/(train|measure)")
 

@@ -38,8 +38,8 @@ class Task:
       losses: attempts that ended with a lost lease or a failure worth another try.
       saved_model_dir: MEASURE: what to measure.
       lease_worker, lease_token, lease_expiry: who holds it, the secret, and until when (seconds since
-        the epoch); empty and 0 unless LEASED. The token of the last holder stays when the task ends, so
-        that a repeated answer is known again.
+        the epoch); empty and 0 unless LEASED. The token stays when its holder ends the lease, so that a
+        repeated answer is known again.
       claim_id: request id of the claim that leased it.
       stop_requested: the holder is to let go at the next renewal.
       version: counts stored changes; the store's guard against writing over somebody else's.
@@ -108,11 +108,17 @@ class Task:
         self._end(TaskState.FAILED)
         return True
 
-    def requeue(self, *, lost: bool) -> bool:
-        """Takes the lease away so that another worker may go on.
+    def was_let_go_by(self, token: str) -> bool:
+        """Whether this very holder has released or failed the task before, and the answer got lost."""
+        ended = self.state not in (TaskState.LEASED, TaskState.DONE)
+        return ended and token != "" and token == self.lease_token
+
+    def requeue(self, *, lost: bool, taken: bool = False) -> bool:
+        """Ends the lease so that another worker may go on.
 
         Args:
           lost: whether it counts as a loss; a worker that gives back in good order is none.
+          taken: the holder has not asked for it; whatever it still says is refused.
         Returns:
           False when it was lost too often: then it has FAILED instead.
         """
@@ -121,7 +127,8 @@ class Task:
         self.losses += lost
         may_go_on = self.losses < MAX_LOSSES
         self._end(TaskState.QUEUED if may_go_on else TaskState.FAILED)
-        self.lease_token = ""
+        if taken:
+            self.lease_token = ""
         return may_go_on
 
     def cancel(self) -> None:

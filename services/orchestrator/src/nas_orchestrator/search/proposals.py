@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from nas_orchestrator.domain.job import Job
+from nas_orchestrator.domain.job import AlgorithmSpec, Job
 from nas_orchestrator.search.algorithm import Algorithm, Choices, SettledTrial, build_algorithm
 from nas_shared import search_spaces
 from nas_shared.search_spaces import SearchSpace
@@ -21,6 +21,9 @@ class Proposal:
     proposed_after: int
 
 
+# Plans of jobs that were never stored are not forgotten by an end of theirs.
+_MAX_PLANS = 1000
+
 # Settled trials of a job after the first `count`, in the order in which they settled.
 HistoryReader = Callable[[int, int], Iterable[SettledTrial]]
 
@@ -30,6 +33,8 @@ class Proposals:
 
     The algorithms are a cache: they are built from the job's spec and its history whenever they are
     missing, so a restart, or another orchestrator that settles trials of the same job, changes nothing.
+    Proposals are taken in transactions that may yet be undone: a plan counts only for the specification
+    it was made for, should its job never be stored and another one get the id.
 
     Args:
       read_history: called on the planning thread with (job id, count) to learn what is new.
@@ -68,18 +73,25 @@ class Proposals:
     def _plan_of(self, job: Job) -> "_Plan":
         with self._lock:
             plan = self._plans.get(job.id)
-            if plan is None:
+            made_for = (job.spec.search_space, job.spec.algorithm)
+            if plan is None or plan.made_for != made_for:
                 space = search_spaces.load(job.spec.search_space)
-                plan = _Plan(job.id, space, build_algorithm(job.spec.algorithm, space.cardinalities))
+                algorithm = build_algorithm(job.spec.algorithm, space.cardinalities)
+                plan = _Plan(job.id, made_for, space, algorithm)
                 plan.catch_up(self._read_history)
                 self._plans[job.id] = plan
+                if len(self._plans) > _MAX_PLANS:
+                    del self._plans[next(iter(self._plans))]
             return plan
 
 
 class _Plan:
     """The algorithm of one job, what it has been told, and the proposal in store."""
 
-    def __init__(self, job_id: int, space: SearchSpace, algorithm: Algorithm):
+    def __init__(
+        self, job_id: int, made_for: tuple[str, AlgorithmSpec], space: SearchSpace, algorithm: Algorithm
+    ):
+        self.made_for = made_for
         self._job_id = job_id
         self._space = space
         self._algorithm = algorithm

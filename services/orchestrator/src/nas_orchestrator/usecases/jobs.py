@@ -14,6 +14,7 @@ from nas_shared.errors import FailedPrecondition, InvalidArgument
 from nas_shared.reward import RewardSpecError
 
 _DISPLAY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_MAX_PATH, _MAX_DEVICE_TYPE = 1024, 64
 
 
 def create_job(
@@ -54,6 +55,7 @@ def validate_job(display_name: str, spec: JobSpec) -> None:
             f"search_job.display_name: found {display_name!r}; expected 1-128 of A-Z a-z 0-9 _ . -"
         )
     spec.limits.validate()
+    _validate_root(spec.root_output_dir)
     validate_algorithm(spec.algorithm)
     try:
         search_spaces.load(spec.search_space)
@@ -69,6 +71,14 @@ def validate_job(display_name: str, spec: JobSpec) -> None:
         )
     if spec.measure is not None and not spec.measure.device_type:
         raise InvalidArgument("spec.measure.device_type: found nothing; expected a device type, e.g. CPU")
+    for field, device_type in (
+        ("measure.device_type", spec.measure.device_type if spec.measure is not None else ""),
+        ("train.accelerator_type", spec.train.accelerator_type),
+    ):
+        if len(device_type) > _MAX_DEVICE_TYPE:
+            raise InvalidArgument(
+                f"spec.{field}: found {len(device_type)} characters; expected at most {_MAX_DEVICE_TYPE}"
+            )
     if spec.measure is not None and not spec.root_output_dir:
         raise InvalidArgument(
             "spec.root_output_dir: found nothing; expected a directory for the SavedModels to measure"
@@ -79,6 +89,14 @@ def validate_job(display_name: str, spec: JobSpec) -> None:
         raise InvalidArgument(
             f"spec.train: found accelerator_type {spec.train.accelerator_type!r} with accelerator_count "
             f"{spec.train.accelerator_count}; expected both, or '' with 0"
+        )
+
+
+def _validate_root(root_output_dir: str) -> None:
+    if "\0" in root_output_dir or len(root_output_dir) > _MAX_PATH:
+        raise InvalidArgument(
+            f"root_output_dir: found {root_output_dir[:80]!r} of {len(root_output_dir)} characters; "
+            f"expected a path of at most {_MAX_PATH}, without NUL"
         )
 
 
@@ -103,12 +121,20 @@ def resume_job(
     root_output_dir: str,
     now: float,
 ) -> Job:
-    """Runs an ended job on, with its history; see `Job.resume`."""
+    """Runs an ended job on, with its history; see `Job.resume`.
+
+    Raises:
+      InvalidArgument: also when the search space cannot be loaded any more.
+    """
+    _validate_root(root_output_dir)
     job = tx.job(job_id)
     if not job.resume(limits, root_output_dir, now):
         return job
     tx.record(JobChanged(job.id, job.state))
-    fill_slots(tx, job, proposals, now)
+    try:
+        fill_slots(tx, job, proposals, now)
+    except search_spaces.SearchSpaceError as error:
+        raise InvalidArgument(f"spec.search_space: {error}") from error
     tx.save_job(job)
     return job
 

@@ -157,7 +157,7 @@ def fail_task(
     """Takes a worker's failure: queue the task again, end the trial, or end the whole job."""
     task = tx.task(*key)
     trial = tx.trial(task.job_id, task.trial_number)
-    if task.state is TaskState.FAILED and not task.fail(token):
+    if task.was_let_go_by(token):
         return trial
     task.check_holder(token)
     if retryable and trial.is_open and trial.state is not TrialState.STOPPING and task.requeue(lost=True):
@@ -187,6 +187,8 @@ def fail_task(
 def release_task(tx: Transaction, proposals: Proposals, key: TaskKey, token: str, now: float) -> None:
     """Gives a task back in good order: the next worker goes on, or a stopping trial ends."""
     task = tx.task(*key)
+    if task.was_let_go_by(token):
+        return
     task.check_holder(token)
     let_go(tx, proposals, task, "", now, lost=False)
 
@@ -217,7 +219,7 @@ def let_go(tx: Transaction, proposals: Proposals, task: Task, why: str, now: flo
         task.cancel()
         tx.save_task(task)
         cancel_if_idle(tx, job, trial, proposals, now)
-    elif task.requeue(lost=lost):
+    elif task.requeue(lost=lost, taken=lost):
         tx.save_task(task)
         tx.record(TaskReady(task.job_id, task.trial_number, task.kind, task.device_type))
     else:

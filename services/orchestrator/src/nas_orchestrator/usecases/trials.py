@@ -1,5 +1,7 @@
 """How trials are born, settle and stop, and what that means for their job."""
 
+import math
+
 from nas_orchestrator.domain.events import JobChanged, TaskReady, TrialChanged
 from nas_orchestrator.domain.job import Job, JobState
 from nas_orchestrator.domain.task import Task, TaskKind, TaskState
@@ -7,10 +9,15 @@ from nas_orchestrator.domain.trial import Trial, TrialState
 from nas_orchestrator.search.proposals import Proposals
 from nas_orchestrator.usecases.store import Transaction
 from nas_shared import reward
+from nas_shared.search_spaces import SearchSpaceError
 
 
 def fill_slots(tx: Transaction, job: Job, proposals: Proposals, now: float) -> None:
-    """Gives every free slot of the job its next trial. The caller saves the job."""
+    """Gives every free slot of the job its next trial. The caller saves the job.
+
+    Raises:
+      SearchSpaceError: if the search space cannot be loaded any more.
+    """
     while job.wants_trial:
         proposal = proposals.take(job, job.counts.created + 1)
         trial = job.request_trial(proposal.choices, proposal.nas_params_str, proposal.proposed_after, now)
@@ -33,9 +40,16 @@ def settle_if_complete(tx: Transaction, job: Job, trial: Trial, proposals: Propo
         return
     order = job.counts.settled + 1
     try:
-        trial.succeed(reward.compute(job.spec.reward, trial.metrics), order, now)
+        worth = reward.compute(job.spec.reward, trial.metrics)
+        if not math.isfinite(worth):
+            raise reward.RewardError(f"found {worth}; expected a finite number")
     except reward.RewardError as error:
         trial.fail("INTERNAL", f"no reward: {error}", order, now)
+    except Exception as error:
+        # The function is the user's to edit: it may raise anything, overflow to begin with.
+        trial.fail("INTERNAL", f"no reward: {type(error).__name__}: {error}", order, now)
+    else:
+        trial.succeed(worth, order, now)
     close_trial(tx, job, trial, proposals, now)
 
 
@@ -50,7 +64,12 @@ def close_trial(tx: Transaction, job: Job, trial: Trial, proposals: Proposals, n
     tx.record(TrialChanged(job.id, trial.number, trial.state))
     if job.state is JobState.FAILED and before is JobState.RUNNING:
         stop_open_trials(tx, job, now)
-    fill_slots(tx, job, proposals, now)
+    try:
+        fill_slots(tx, job, proposals, now)
+    except SearchSpaceError as error:
+        # The module that holds a user's own space was there when the job began, and is gone.
+        job.fail(f"spec.search_space: {error}", now)
+        stop_open_trials(tx, job, now)
     tx.save_job(job)
     if job.state is not before:
         tx.record(JobChanged(job.id, job.state))

@@ -17,17 +17,20 @@ def read_token(path: str | None) -> str | None:
     """The token in the file at `path`, without white space around it; None for no path.
 
     Raises:
-      ValueError: if the file cannot be read or is empty.
+      ValueError: if the file cannot be read, is empty, or holds what no token is made of.
     """
     if not path:
         return None
     try:
-        token = Path(path).read_text().strip()
+        token = Path(path).read_bytes().strip()
     except OSError as error:
         raise ValueError(f"--token_file={path}: {error.strerror}") from error
     if not token:
         raise ValueError(f"--token_file={path} is empty; expected a token in it")
-    return token
+    # Metadata of gRPC can carry nothing else.
+    if not all(0x21 <= byte <= 0x7E for byte in token):
+        raise ValueError(f"--token_file={path}: expected one token of visible ASCII characters")
+    return token.decode()
 
 
 class _CallDetails(NamedTuple):

@@ -25,7 +25,8 @@ from nas_shared.errors import (
 
 ERROR_DOMAIN = "nas.v1"
 DETAILS_KEY = "grpc-status-details-bin"
-
+# A message travels twice: percent-encoded, which makes one byte up to three, and in base64.
+_MAX_MESSAGE_BYTES = 1500
 
 _STATUS_OF = {
     InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -64,16 +65,20 @@ def speaks_status(method: Method) -> Method:
 
 
 async def abort_with(context: grpc.aio.ServicerContext, error: DomainError) -> NoReturn:
-    """Ends the handler of `context` with the status, reason and message of `error`."""
+    """Ends the handler of `context` with the status, reason and message of `error`.
+
+    A message rides in the trailing metadata, which peers cut off at 8 KiB: a longer one is clipped.
+    """
+    message = str(error).encode()[:_MAX_MESSAGE_BYTES].decode(errors="ignore")
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN)
     detail = any_pb2.Any()
     detail.Pack(info)
     status_code = _STATUS_OF.get(type(error), grpc.StatusCode.INTERNAL)
     code: int = status_code.value[0]
-    status = status_pb2.Status(code=code, message=str(error), details=[detail])
+    status = status_pb2.Status(code=code, message=message, details=[detail])
     await context.abort(
         status_code,
-        str(error),
+        message,
         trailing_metadata=((DETAILS_KEY, status.SerializeToString()),),
     )
     raise AssertionError("context.abort returned")

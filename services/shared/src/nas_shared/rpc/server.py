@@ -76,7 +76,7 @@ def build_server(
         token is asked for.
     """
     host, separator, port_text = listen.rpartition(":")
-    if not separator or not host or not port_text.isdigit() or int(port_text) > 65535:
+    if not separator or not host or not port_text.isdecimal() or int(port_text) > 65535:
         raise ListenError(f"--listen={listen}: expected host:port, e.g. 127.0.0.1:8470")
     if not is_loopback(host) and not token:
         raise ListenError(

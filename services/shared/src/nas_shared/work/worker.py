@@ -1,6 +1,8 @@
 """The loop of a worker: claim a task, run it under its lease, settle it, claim the next."""
 
+import contextlib
 import logging
+import queue
 import signal
 import threading
 import uuid
@@ -12,6 +14,7 @@ import grpc
 from google.protobuf import duration_pb2
 from nas.v1 import resources_pb2, task_service_pb2, task_service_pb2_grpc
 
+from nas_shared.cli import CommandError
 from nas_shared.rpc import RetryPolicy, call_with_retries, connect, is_transient
 from nas_shared.work.run import (
     CALL_TIMEOUT_SECONDS,
@@ -26,6 +29,10 @@ from nas_shared.work.run import (
 log = logging.getLogger(__name__)
 
 CLAIM_WAIT_SECONDS = 30
+_FOR_EVER = RetryPolicy(give_up_after_seconds=None)
+# A result is worth waiting for: the orchestrator may be restarting. A worker that ends waits less.
+_SETTLE = RetryPolicy(give_up_after_seconds=600.0)
+_SETTLE_AT_THE_END = RetryPolicy(give_up_after_seconds=5.0)
 
 
 class Handler(Protocol):
@@ -78,10 +85,16 @@ class Worker:
         self._shutdown = threading.Event()
         self._current: TaskRun | None = None
         self._claiming: grpc.Future | None = None
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def run(self) -> int:
-        """Works until SIGTERM, SIGINT, `max_tasks` or recycling; returns the exit code, 0."""
+        """Works until SIGTERM, SIGINT, `max_tasks` or recycling; returns the exit code, 0.
+
+        Raises:
+          CommandError: if the orchestrator refuses to give this worker tasks, e.g. for want of a token.
+        """
         if threading.current_thread() is threading.main_thread():
+            threading.Thread(target=self._heed_signals, name="signals", daemon=True).start()
             signal.signal(signal.SIGTERM, self._on_signal)
             signal.signal(signal.SIGINT, self._on_signal)
         log.info("%s takes tasks from %s", self._worker_id, self._target)
@@ -99,14 +112,20 @@ class Worker:
     def shut_down(self) -> None:
         """Ends the loop: a waiting claim is dropped, running work is asked to stop."""
         self._shutdown.set()
-        if self._current is not None:
-            self._current.stop(StopReason.SHUTDOWN)
-        if self._claiming is not None:
-            self._claiming.cancel()
+        if (run := self._current) is not None:
+            run.stop(StopReason.SHUTDOWN)
+        if (claiming := self._claiming) is not None:
+            claiming.cancel()
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        log.info("%s got %s", self._worker_id, signal.Signals(signum).name)
-        self.shut_down()
+        # The interrupted code may hold any lock, that of an Event too; this queue alone takes none.
+        self._signals.put(signum)
+
+    def _heed_signals(self) -> None:
+        while True:
+            signum = self._signals.get()
+            log.info("%s got %s", self._worker_id, signal.Signals(signum).name)
+            self.shut_down()
 
     def _claim(self) -> task_service_pb2.ClaimTaskResponse | None:
         request = task_service_pb2.ClaimTaskRequest(
@@ -118,19 +137,23 @@ class Worker:
         )
 
         def call() -> task_service_pb2.ClaimTaskResponse:
-            self._claiming = self._stub.ClaimTask.future(
-                request, timeout=CLAIM_WAIT_SECONDS + CALL_TIMEOUT_SECONDS
-            )
-            return self._claiming.result()
+            claiming = self._stub.ClaimTask.future(request, timeout=CLAIM_WAIT_SECONDS + CALL_TIMEOUT_SECONDS)
+            self._claiming = claiming
+            # `shut_down` sees either this call or nothing to cancel; then it is seen here.
+            if self._shutdown.is_set():
+                claiming.cancel()
+            return claiming.result()
 
         try:
-            return call_with_retries(call, RetryPolicy(give_up_after_seconds=None), give_up=self._shutdown)
+            return call_with_retries(call, _FOR_EVER, give_up=self._shutdown)
         except grpc.FutureCancelledError:
             return None
-        except grpc.RpcError:
+        except grpc.RpcError as error:
             if self._shutdown.is_set():
                 return None
-            raise
+            raise CommandError(
+                f"{self._target} gives {self._worker_id} no task: {error.code().name}: {error.details()}"
+            ) from error
         finally:
             self._claiming = None
 
@@ -154,6 +177,9 @@ class Worker:
         name, token = run.task.name, run.lease_token
         try:
             outcome = self._handler.handle(run)
+            completed = task_service_pb2.CompleteTaskRequest(
+                name=name, lease_token=token, measurement=measurement(outcome.step, outcome.metrics)
+            )
         except TaskStopped:
             log.info("%s: stops, %s", run.task.name, run.stop_reason and run.stop_reason.value)
             released = task_service_pb2.ReleaseTaskRequest(name=name, lease_token=token)
@@ -173,25 +199,39 @@ class Worker:
         except Exception as error:
             # The worker outlives a defect in one trial; the log keeps the traceback.
             log.exception("%s: failed", run.task.name)
-            failed = task_service_pb2.FailTaskRequest(
-                name=name,
-                lease_token=token,
-                reason=resources_pb2.INTERNAL,
-                message=f"{type(error).__name__}: {error}"[:2000],
-                retryable=True,
-            )
-            return lambda: self._stub.FailTask(failed, timeout=CALL_TIMEOUT_SECONDS)
-        completed = task_service_pb2.CompleteTaskRequest(
-            name=name, lease_token=token, measurement=measurement(outcome.step, outcome.metrics)
-        )
+            message = f"{type(error).__name__}: {error}"[:2000]
+            return self._fail(run, message, retryable=True)
         return lambda: self._stub.CompleteTask(completed, timeout=CALL_TIMEOUT_SECONDS)
 
+    def _fail(self, run: TaskRun, message: str, *, retryable: bool) -> Callable[[], object]:
+        """The call that reports a defect of the worker or of its handler."""
+        failed = task_service_pb2.FailTaskRequest(
+            name=run.task.name,
+            lease_token=run.lease_token,
+            reason=resources_pb2.INTERNAL,
+            message=message,
+            retryable=retryable,
+        )
+        return lambda: self._stub.FailTask(failed, timeout=CALL_TIMEOUT_SECONDS)
+
     def _settle(self, run: TaskRun, settle: Callable[[], object]) -> None:
-        # A result is worth waiting for: the orchestrator may be restarting.
-        patience = 5.0 if self._shutdown.is_set() else 600.0
         try:
-            call_with_retries(settle, RetryPolicy(give_up_after_seconds=patience))
-            log.info("%s: settled", run.task.name)
+            self._deliver(settle)
         except grpc.RpcError as error:
             level = logging.WARNING if is_transient(error) else logging.ERROR
             log.log(level, "%s: not settled: %s: %s", run.task.name, error.code().name, error.details())
+            if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+                # It stays refused. Better say so than have the lease run out and the work done again.
+                refused = self._fail(run, f"the outcome is refused: {error.details()}", retryable=False)
+                with contextlib.suppress(grpc.RpcError):
+                    self._deliver(refused)
+        else:
+            log.info("%s: settled", run.task.name)
+
+    def _deliver(self, settle: Callable[[], object]) -> None:
+        try:
+            call_with_retries(settle, _SETTLE, give_up=self._shutdown)
+        except grpc.RpcError as error:
+            if not (is_transient(error) and self._shutdown.is_set()):
+                raise
+            call_with_retries(settle, _SETTLE_AT_THE_END)

@@ -92,15 +92,17 @@ def block_specs(stages: Sequence[Stage], config: MnasNet, activation: str) -> di
         )
     rows: list[tuple[Any, ...]] = [("convbn", 3, 2, STEM_FILTERS, activation, None, None, False)]
     for index, (stage, stride) in enumerate(zip(stages, STAGE_STRIDES, strict=True)):
-        # An endpoint stands before every stride, where decoders expect one, and at the end.
+        # Endpoints, as decoders expect them: the last layer of every size from a quarter of the
+        # image down. Never ten or more: the library picks the last one by string order.
         is_last_of_its_size = index + 1 == len(stages) or STAGE_STRIDES[index + 1] > 1
+        is_output = is_last_of_its_size and index > 0
         for repeat in range(stage.num_repeats):
             rows.append(
                 _row(
                     stage,
                     stride if repeat == 0 else 1,
                     activation,
-                    is_last_of_its_size and repeat + 1 == stage.num_repeats,
+                    is_output and repeat + 1 == stage.num_repeats,
                 )
             )
     rows.append(("convbn", 1, 1, config.feature_filters, activation, None, None, False))

@@ -11,6 +11,7 @@ from typing import Any
 import tensorflow as tf
 from official.core import train_lib
 
+from nas_trainer.errors import DiskFull
 from nas_trainer.training.files import writing_to
 
 log = logging.getLogger(__name__)
@@ -66,9 +67,12 @@ def adopt_newest(trial_dir: Path, attempt_dir: Path) -> int:
         try:
             _read_all(prefix)
             _copy(prefix, attempt_dir)
-        except (OSError, tf.errors.OpError) as error:
+        except DiskFull:
+            raise
+        except Exception as error:
             # Half-written, or taken away by an attempt that is still alive: an older one will do.
-            log.warning("skipping checkpoint %s: %s", prefix, error)
+            # TensorFlow's reader has an exception of another kind for every way to be damaged.
+            log.warning("skipping checkpoint %s: %s: %s", prefix, type(error).__name__, error)
             continue
         log.info("going on from %s", prefix)
         return step
@@ -94,9 +98,12 @@ def _copy(prefix: Path, attempt_dir: Path) -> None:
     with writing_to(attempt_dir):
         attempt_dir.mkdir(parents=True, exist_ok=True)
         # The index last: it is what makes the rest a checkpoint.
-        parts = sorted(prefix.parent.glob(f"{prefix.name}.data-*")) + [prefix.with_name(f"{prefix.name}.index")]
+        parts = sorted(prefix.parent.glob(f"{prefix.name}.data-*"))
+        parts.append(prefix.with_name(f"{prefix.name}.index"))
         for part in parts:
             temporary = attempt_dir / f".{part.name}.tmp"
             shutil.copyfile(part, temporary)
             os.replace(temporary, attempt_dir / part.name)
-        tf.train.update_checkpoint_state(str(attempt_dir), prefix.name, all_model_checkpoint_paths=[prefix.name])
+        tf.compat.v1.train.update_checkpoint_state(
+            str(attempt_dir), prefix.name, all_model_checkpoint_paths=[prefix.name]
+        )

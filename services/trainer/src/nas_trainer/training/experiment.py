@@ -74,16 +74,14 @@ def configure(
         ConfigError: an override or a flag is wrong, for every trial of the job.
     """
     if flags.search_space not in ("", search_space):
-        raise ConfigError(
-            f"search_space: found {flags.search_space!r}; the job searches {search_space!r}"
-        )
+        raise ConfigError(f"search_space: found {flags.search_space!r}; the job searches {search_space!r}")
     override = overrides.read(flags.params_override)
     params = exp_factory.get_exp_config(EXPERIMENT)
     overrides.apply(params, override)
     backbone = params.task.model.backbone
     if backbone.type != "mnasnet":
         raise ConfigError(
-            f"{override.source}: task.model.backbone.type: found {backbone.type!r}; the search needs 'mnasnet'"
+            f"{override.source}: task.model.backbone.type: found {backbone.type!r}; expected 'mnasnet'"
         )
     backbone.mnasnet.search_space = search_space
     backbone.mnasnet.nas_params_str = nas_params_str
@@ -151,5 +149,7 @@ def _check(params: cfg.ExperimentConfig, source: str) -> None:
     for data in ("train_data", "validation_data"):
         config = getattr(task, data)
         if config.tfds_name:
-            raise ConfigError(f"{source}: task.{data}.tfds_name: found {config.tfds_name!r}; "
-                              f"data comes from {'training' if data == 'train_data' else 'validation'}_data_path")
+            raise ConfigError(
+                f"{source}: task.{data}.tfds_name: found {config.tfds_name!r}; "
+                f"data comes from {'training' if data == 'train_data' else 'validation'}_data_path"
+            )

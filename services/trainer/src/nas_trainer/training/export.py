@@ -28,9 +28,7 @@ class ServingModel:
         batch_size: images per inference; None leaves it open.
     """
 
-    def __init__(
-        self, params: cfg.ExperimentConfig, model: tf_keras.Model, batch_size: int | None
-    ):
+    def __init__(self, params: cfg.ExperimentConfig, model: tf_keras.Model, batch_size: int | None):
         self.model = model
         module = serving.ClassificationModule(
             params=params,

@@ -1,9 +1,10 @@
 """One architecture, from configuration to trained weights."""
 
 import contextlib
+import functools
 import gc
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -78,9 +79,7 @@ def fresh_session(params: cfg.ExperimentConfig) -> Iterator[None]:
     tf_keras.backend.clear_session()
     if params.task.train_data.seed is not None:
         tf_keras.utils.set_random_seed(params.task.train_data.seed)
-    performance.set_mixed_precision_policy(
-        tf.as_dtype(params.runtime.mixed_precision_dtype or _FLOAT32)
-    )
+    performance.set_mixed_precision_policy(tf.as_dtype(params.runtime.mixed_precision_dtype or _FLOAT32))
     try:
         yield
     finally:
@@ -121,12 +120,10 @@ class Trial:
         self._task = ClassificationTask(params.task, logging_dir=str(directory))
         with self._strategy.scope():
             model = build_model(params)
+            optimizer = train_utils.create_optimizer(self._task, params)
+            _create_slots(optimizer, model.trainable_variables)
             self._trainer = StepwiseTrainer(
-                params,
-                self._task,
-                model=model,
-                optimizer=train_utils.create_optimizer(self._task, params),
-                after_step=after_step,
+                params, self._task, model=model, optimizer=optimizer, after_step=after_step
             )
         self._runner = ExperimentRunner(
             distribution_strategy=self._strategy,
@@ -140,7 +137,7 @@ class Trial:
         )
         self._progress = ReportProgress(self._trainer.global_step, report)
         self._loss: float | None = None
-        self._serving = self._build_serving(export_batch_size)
+        self._export_batch_size = export_batch_size
 
     @property
     def step(self) -> int:
@@ -220,7 +217,8 @@ class Trial:
             if averaged:
                 optimizer.swap_weights()
 
-    def _build_serving(self, batch_size: int | None) -> ServingModel:
+    @functools.cached_property
+    def _serving(self) -> ServingModel:
         """Serves in float32 even where training computes in half precision: devices differ."""
         model = self._trainer.model
         policy = tf_keras.mixed_precision.global_policy()
@@ -230,7 +228,7 @@ class Trial:
                 model = build_model(self._params)
             finally:
                 tf_keras.mixed_precision.set_global_policy(policy)
-        return ServingModel(self._params, model, batch_size)
+        return ServingModel(self._params, model, self._export_batch_size)
 
     def _hear_training(self, output: Mapping[str, tf.Tensor]) -> None:
         self._loss = float(output["training_loss"])
@@ -241,13 +239,20 @@ class Trial:
         self._report(self.step, finite)
 
 
+def _create_slots(optimizer: tf_keras.optimizers.Optimizer, variables: Sequence[tf.Variable]) -> None:
+    """Makes the optimizer's variables now.
+
+    A step that makes variables is traced twice: once to find them, once to run.
+    """
+    create = getattr(optimizer, "build", None) or optimizer._create_all_weights
+    create(variables)
+
+
 def _named(output: Mapping[str, tf.Tensor]) -> dict[str, float]:
     """Evaluation results under the names of the contract."""
     names = {"accuracy": "top_1_accuracy"}
     return {
-        names.get(name, name): float(value)
-        for name, value in output.items()
-        if name != "steps_per_second"
+        names.get(name, name): float(value) for name, value in output.items() if name != "steps_per_second"
     }
 
 

@@ -24,6 +24,9 @@ from nas_shared.reward import Form, RewardSpec, Target
 
 # Longest text of an error message that is kept.
 _MAX_MESSAGE = 4000
+_MAX_METRICS, _MAX_METRIC_NAME = 1000, 128
+# As google/protobuf/duration.proto has it.
+_MAX_DURATION_SECONDS = 315_576_000_000
 
 
 def timestamp(seconds: float | None) -> timestamp_pb2.Timestamp | None:
@@ -38,6 +41,17 @@ def duration(seconds: float) -> duration_pb2.Duration:
     """Seconds as a Duration, to the microsecond."""
     micros = round(seconds * 1e6)
     return duration_pb2.Duration(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
+
+
+def seconds_of(found: duration_pb2.Duration, field: str) -> float:
+    """A Duration as seconds.
+
+    Raises:
+      InvalidArgument: if it is none: longer than 10,000 years either way.
+    """
+    if abs(found.seconds) > _MAX_DURATION_SECONDS:
+        raise InvalidArgument(f"{field}: found {found.seconds} s; expected at most {_MAX_DURATION_SECONDS} s")
+    return found.seconds + found.nanos / 1e9
 
 
 # Job specifications
@@ -146,7 +160,7 @@ def _measure_from(measure: pb.MeasureSpec) -> MeasureSpec:
         image_width=options.image_width,
         image_height=options.image_height,
         repetitions=options.repetitions,
-        timeout_seconds=options.timeout.ToTimedelta().total_seconds(),
+        timeout_seconds=seconds_of(options.timeout, "spec.measure.options.timeout"),
     )
     for name in ("batch_size", "image_width", "image_height", "repetitions", "timeout_seconds"):
         if getattr(found, name) < 0:
@@ -264,10 +278,18 @@ def metrics_from_proto(measurement: pb.Measurement) -> dict[str, float]:
     """Metrics of a measurement.
 
     Raises:
-      InvalidArgument: if one is not finite: JSON, databases and rewards have no room for it.
+      InvalidArgument: if one is not finite: JSON, databases and rewards have no room for it; or if
+        there are more than any trainer has.
     """
     metrics = dict(measurement.metrics)
+    if len(metrics) > _MAX_METRICS:
+        raise InvalidArgument(f"measurement.metrics: found {len(metrics)}; expected at most {_MAX_METRICS}")
     for name, value in metrics.items():
+        if len(name) > _MAX_METRIC_NAME:
+            raise InvalidArgument(
+                f"measurement.metrics: found a name of {len(name)} characters; "
+                f"expected at most {_MAX_METRIC_NAME}"
+            )
         if not name or not math.isfinite(value):
             raise InvalidArgument(
                 f"measurement.metrics[{name!r}]: found {value}; expected a name and a finite number"

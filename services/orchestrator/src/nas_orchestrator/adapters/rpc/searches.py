@@ -24,7 +24,8 @@ from nas_shared.errors import InvalidArgument
 from nas_shared.rpc import speaks_status
 
 SERVICE_NAME = pb.DESCRIPTOR.services_by_name["SearchService"].full_name
-_DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE = 50, 1000
+_DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE, _MAX_OFFSET = 50, 1000, 2**31
+_MAX_SPEC_BYTES = 1 << 20
 
 Item = TypeVar("Item")
 
@@ -63,6 +64,8 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             raise InvalidArgument(
                 f"request_id: found {len(request.request_id)} characters; expected at most 128"
             )
+        if (size := request.search_job.spec.ByteSize()) > _MAX_SPEC_BYTES:
+            raise InvalidArgument(f"spec: found {size} bytes; expected at most {_MAX_SPEC_BYTES}")
         spec = convert.spec_from_proto(request.search_job.spec)
         job = await self._transactor.write(
             lambda tx: jobs.create_job(
@@ -156,6 +159,13 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
             while not job.has_ended:
                 changed = await watch.changes()
                 job, answers = await self._transactor.read(partial(_answers, job_id=job_id, changed=changed))
+                if job.has_ended:
+                    # The read was ahead of the outbox: trials that settled last are still to be told.
+                    await self._relay.caught_up()
+                    changed = list(dict.fromkeys([*changed, *watch.take()]))
+                    job, answers = await self._transactor.read(
+                        partial(_answers, job_id=job_id, changed=changed)
+                    )
                 for answer in answers:
                     yield answer
 
@@ -187,9 +197,12 @@ def _page(page_size: int, page_token: str) -> tuple[int, int]:
     if not page_token:
         return 0, size
     try:
-        return int(base64.urlsafe_b64decode(page_token.encode()).removeprefix(b"offset=")), size
-    except (ValueError, binascii.Error) as error:
-        raise InvalidArgument(f"page_token: found {page_token!r}; expected a next_page_token") from error
+        name, _, offset = base64.urlsafe_b64decode(page_token.encode()).partition(b"=")
+        if name == b"offset" and 0 <= int(offset) < _MAX_OFFSET:
+            return int(offset), size
+    except (ValueError, binascii.Error):
+        pass
+    raise InvalidArgument(f"page_token: found {page_token!r}; expected a next_page_token")
 
 
 def _cut(found: Sequence[Item], offset: int, size: int) -> tuple[Sequence[Item], str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Callable
 
 import grpc.aio
@@ -50,11 +51,17 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         self._clock = clock
         self._ending = False
         self._background: set[asyncio.Task[None]] = set()
+        # Claims that are being stored, by worker and request id.
+        self._claiming: Counter[tuple[str, str]] = Counter()
 
     def end(self) -> None:
         """Answers the claims that wait, and lets none wait any more."""
         self._ending = True
         self._wakeups.wake_all()
+
+    async def finish(self) -> None:
+        """Gives back what was leased to callers that hung up; to be called when the server has stopped."""
+        await asyncio.gather(*self._background, return_exceptions=True)
 
     @speaks_status
     async def ClaimTask(
@@ -62,6 +69,14 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
     ) -> pb.ClaimTaskResponse:
         if not request.worker_id or len(request.worker_id) > 128:
             raise InvalidArgument(f"worker_id: found {request.worker_id!r}; expected 1-128 characters")
+        if len(request.request_id) > 128:
+            raise InvalidArgument(
+                f"request_id: found {len(request.request_id)} characters; expected at most 128"
+            )
+        if len(request.device_type) > 64:
+            raise InvalidArgument(
+                f"device_type: found {len(request.device_type)} characters; expected at most 64"
+            )
         queue = (_kind(request.kind), request.device_type)
         if request.kind == pb.Task.MEASURE and not request.device_type:
             raise InvalidArgument(
@@ -69,7 +84,7 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
             )
         key = _key(request.task) if request.task else None
         loop = asyncio.get_running_loop()
-        wait = 0.0 if key else min(request.wait.ToTimedelta().total_seconds(), _MAX_WAIT_SECONDS)
+        wait = 0.0 if key else min(convert.seconds_of(request.wait, "wait"), _MAX_WAIT_SECONDS)
         deadline = loop.time() + wait
         while True:
             count = self._wakeups.count(queue)
@@ -150,6 +165,7 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
         self, request: pb.ClaimTaskRequest, queue: tuple[TaskKind, str], key: TaskKey | None
     ) -> ClaimedTask | None:
         token, now = secrets.token_hex(16), self._clock()
+        caller = (request.worker_id, request.request_id)
         claim = asyncio.ensure_future(
             self._transactor.write(
                 lambda tx: tasks.claim_task(
@@ -166,19 +182,25 @@ class TaskServicer(task_service_pb2_grpc.TaskServiceServicer):
                 )
             )
         )
+        self._claiming[caller] += 1
         try:
             return await asyncio.shield(claim)
         except asyncio.CancelledError:
             # The worker hung up while its claim was being stored: nobody would ever renew that lease.
-            give_back = asyncio.create_task(self._give_back(claim))
+            give_back = asyncio.create_task(self._give_back(claim, caller))
             self._background.add(give_back)
             give_back.add_done_callback(self._background.discard)
             raise
+        finally:
+            self._claiming[caller] -= 1
+            if not self._claiming[caller]:
+                del self._claiming[caller]
 
-    async def _give_back(self, claim: "asyncio.Future[ClaimedTask | None]") -> None:
+    async def _give_back(self, claim: "asyncio.Future[ClaimedTask | None]", caller: tuple[str, str]) -> None:
         try:
             claimed = await claim
-            if claimed is not None:
+            # A caller that has come back with the same claim gets the same lease, and keeps it.
+            if claimed is not None and caller not in self._claiming:
                 task = claimed.task
                 await self._release((task.job_id, task.trial_number, task.kind), task.lease_token)
         except DomainError:

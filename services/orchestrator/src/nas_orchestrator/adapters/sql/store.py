@@ -292,9 +292,15 @@ class SqlStore:
         self._engine = engine
         self._compiler = Compiler(engine.dialect)
         self._writer = engine.raw_connection()
+        # Begun on the event loop, which must not be held up: who finds the database locked tries again.
+        Cursor(self._writer, self._compiler).run_text("PRAGMA busy_timeout = 0")
 
     def begin(self) -> SqlTransaction:
-        """A transaction that writes, for one caller at a time, who commits or rolls it back."""
+        """A transaction that writes, for one caller at a time, who commits or rolls it back.
+
+        Raises:
+          sqlalchemy.exc.OperationalError: at once, if somebody else has locked the database.
+        """
         # A writer takes the write lock at once: taking it later can fail in the middle.
         cursor = Cursor(self._writer, self._compiler)
         cursor.run_text("BEGIN IMMEDIATE")
