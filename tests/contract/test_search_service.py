@@ -27,6 +27,11 @@ def test_a_created_job_runs_and_fills_its_parallel_slots(orchestrator):
     assert [trial.state for trial in orchestrator.trials(job.name)] == [resources_pb2.Trial.REQUESTED] * 2
 
 
+def test_jobs_of_one_name_and_second_get_directories_of_their_own(orchestrator):
+    directories = [orchestrator.create().output_dir for _ in range(3)]
+    assert [path[-6:] for path in directories] == ["080000", "080001", "080002"]
+
+
 def test_a_repeated_request_returns_the_job_of_the_first(orchestrator):
     first = orchestrator.create(request_id="abc")
     again = orchestrator.create(request_id="abc")

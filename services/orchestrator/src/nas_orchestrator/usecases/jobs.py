@@ -15,6 +15,8 @@ from nas_shared.reward import RewardSpecError
 
 _DISPLAY_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _MAX_PATH, _MAX_DEVICE_TYPE = 1024, 64
+# Jobs that may have been created within the same second.
+_NEWEST = 100
 
 
 def create_job(
@@ -40,12 +42,20 @@ def create_job(
             )
         return existing
     validate_job(display_name, spec)
-    job = Job(new_id(), display_name, spec, now, output_dir_for(spec.root_output_dir, display_name, now))
+    job = Job(new_id(), display_name, spec, now, _free_output_dir(tx, display_name, spec, now))
     tx.add_job(job, request_id)
     tx.record(JobChanged(job.id, job.state))
     fill_slots(tx, job, proposals, now)
     tx.save_job(job)
     return job
+
+
+def _free_output_dir(tx: Transaction, display_name: str, spec: JobSpec, now: float) -> str:
+    """The job's directory; of jobs of one name and second, the later ones take the seconds that follow."""
+    taken = {job.output_dir for job in tx.list_jobs(0, _NEWEST)}
+    while (output_dir := output_dir_for(spec.root_output_dir, display_name, now)) in taken and output_dir:
+        now += 1
+    return output_dir
 
 
 def validate_job(display_name: str, spec: JobSpec) -> None:

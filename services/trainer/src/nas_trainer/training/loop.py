@@ -30,7 +30,10 @@ class StepwiseTrainer(base_trainer.Trainer):
         super().__init__(*args, **kwargs)
 
     def create_train_loop_fn(self) -> Callable[..., Any]:
-        return loop_fns.create_loop_fn(self._checked(self.train_step, self.config.trainer.train_tf_function))
+        step = self._checked(self.train_step, self.config.trainer.train_tf_function)
+        loop = loop_fns.create_loop_fn(step)
+        # As a number: comparing with a tensor would run two operations per step.
+        return lambda iterator, num_steps: loop(iterator, int(num_steps))
 
     def create_eval_loop_fn(self, has_state: bool) -> Callable[..., Any]:
         return loop_fns.create_loop_fn(self._checked(self.eval_step, self.config.trainer.eval_tf_function))
