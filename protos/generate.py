@@ -54,7 +54,10 @@ def main() -> int:
         generate(Path(directory))
         drifted = differences(Path(directory), flags.output)
     for name in drifted:
-        print(f"error: {flags.output / name} is not what the protos generate; run `make protos`", file=sys.stderr)
+        print(
+            f"error: {flags.output / name} is not what the protos generate; run `make protos`",
+            file=sys.stderr,
+        )
     return 1 if drifted else 0
 
 

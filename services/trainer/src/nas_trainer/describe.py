@@ -1,6 +1,6 @@
 """`python -m nas_trainer.describe`: how large an architecture is, without training it.
 
-Prints JSON: `parameters`, `trainable_parameters`, `multiply_adds`.
+Prints JSON: `parameters`, `trainable_parameters`, `multiply_adds`, `parameters_without_batch_norm`.
 """
 
 import argparse
@@ -8,7 +8,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas_shared import search_spaces
@@ -29,7 +29,10 @@ def _parser() -> argparse.ArgumentParser:
         "--search_space", required=True, help=f"{', '.join(search_spaces.NAMES)} or module:attribute"
     )
     parser.add_argument(
-        "--nas_params_str", required=True, help="JSON of the decisions, or the path of a .json file with it"
+        "--nas_params_str",
+        required=True,
+        help="JSON of the decisions, the path of a .json file with it, or a reference of the space by name "
+        "(mobilenet_v2 in mnasnet, mnasnet_a1 in mnasnet_a1)",
     )
     parser.add_argument(
         "--params_override", default="", help="YAML file or a.b=c,d.e=f; without it 224x224, 1000 classes"
@@ -41,8 +44,9 @@ def _parser() -> argparse.ArgumentParser:
 def _run(flags: argparse.Namespace) -> int:
     # Before the seconds that TensorFlow takes.
     try:
-        nas_params_str = _read(flags.nas_params_str)
-        search_spaces.load(flags.search_space).choices(nas_params_str)
+        space = search_spaces.load(flags.search_space)
+        nas_params_str = _read(flags.nas_params_str, space.references)
+        space.choices(nas_params_str)
     except search_spaces.SearchSpaceError as error:
         raise UsageError(f"--search_space: {error}") from error
     except search_spaces.NasParamsError as error:
@@ -80,10 +84,13 @@ def describe(search_space: str, nas_params_str: str, params_override: str = "") 
     except (ConfigError, ModelError) as error:
         raise CommandError(str(error)) from error
     graph = analysis.inference_graph(model, list(params.task.model.input_size))
-    return dataclasses.asdict(analysis.model_size(model, graph))
+    size = dataclasses.asdict(analysis.model_size(model, graph))
+    return {**size, "parameters_without_batch_norm": analysis.parameters_without_batch_norm(model)}
 
 
-def _read(text: str) -> str:
+def _read(text: str, references: Mapping[str, str]) -> str:
+    if text in references:
+        return references[text]
     if not text.endswith(".json"):
         return text
     try:

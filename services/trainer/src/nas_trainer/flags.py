@@ -70,7 +70,10 @@ class TrainerFlags:
                 raise ConfigError(f"{name}: stage-2 training is not supported yet in this version")
             if name not in kinds:
                 raise ConfigError(f"{name}: unknown trainer flag; known are {', '.join(sorted(kinds))}")
-        parsed = cls(**{name: _value(name, text, kinds[name]) for name, text in flags.items()})
+        values: dict[str, typing.Any] = {
+            name: _value(name, text, kinds[name]) for name, text in flags.items()
+        }
+        parsed = cls(**values)
         parsed._check()
         return parsed
 

@@ -4,7 +4,7 @@ import argparse
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from nas_shared.cli import (
     UsageError,
@@ -102,7 +102,7 @@ def _run(flags: argparse.Namespace) -> int:
     return worker.run()
 
 
-def _at_least(minimum: int):
+def _at_least(minimum: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         value = int(text)
         if value < minimum:

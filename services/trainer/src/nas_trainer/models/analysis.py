@@ -45,6 +45,17 @@ def multiply_adds(graph: tf.Graph) -> int:
     return sum(_multiply_adds(op) for op in graph.get_operations())
 
 
+def parameters_without_batch_norm(model: tf_keras.Model) -> int:
+    """Weights of the convolutions and matrix products alone.
+
+    Some tables count so, the 3.47M of MobileNetV2 among them: scale and offset of a batch
+    normalisation vanish into the convolution before it when the model is served.
+    """
+    normalisations = (tf_keras.layers.BatchNormalization, tf_keras.layers.experimental.SyncBatchNormalization)
+    vanishing = (layer for layer in model.submodules if isinstance(layer, normalisations))
+    return _count(model.trainable_weights) - sum(_count(layer.trainable_weights) for layer in vanishing)
+
+
 def inference_graph(model: tf_keras.Model, input_size: list[int]) -> tf.Graph:
     """One inference of `model` for a single image of `input_size` (height, width, channels)."""
     image = tf.TensorSpec([1, *input_size], tf.float32)

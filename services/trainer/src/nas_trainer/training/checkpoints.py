@@ -31,7 +31,7 @@ class CertainCheckpointManager(tf.train.CheckpointManager):
 
         `save` alone returns None, without a word, within the interval between two checkpoints.
         """
-        path = os.path.join(self.directory, f"ckpt-{step}")
+        path: str | None = os.path.join(self.directory, f"ckpt-{step}")
         if self.latest_checkpoint != path:
             path = self.save(checkpoint_number=step, check_interval=False)
         if not path or not os.path.exists(f"{path}.index"):
