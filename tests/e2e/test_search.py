@@ -176,7 +176,7 @@ def test_a_data_path_that_matches_nothing_ends_the_command_with_its_name(user):
     user.data = user.directory / "nowhere"
     search = user.search(trials=2)
     output = search.finish()
-    assert search.process.returncode == 2, output
+    assert search.process.returncode == 1, output
     assert "training_data_path" in output
     assert "Traceback" not in output
     assert not user.root.exists(), "nothing was begun"
