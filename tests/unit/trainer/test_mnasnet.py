@@ -54,7 +54,7 @@ def test_describe_prints_json_for_a_file(tmp_path):
     path.write_text(search_spaces.load("mnasnet").references["mobilenet_v2"])
     done = _describe(f"--nas_params_str={path}", "--params_override=mnasnet_fast_testing.yaml")
     assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout)) == {"parameters", "trainable_parameters", "multiply_adds"}
+    assert {"parameters", "trainable_parameters", "multiply_adds"} <= set(json.loads(done.stdout))
 
 
 @pytest.mark.parametrize(
