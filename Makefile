@@ -51,6 +51,7 @@ demo: setup $(DEMO_DIR)/digits/dataset.json ## Sets up, prepares data, and runs 
 	  --use_prebuilt_trainer=True --prebuilt_search_space=mnasnet --nas_target_reward_metric=top_1_accuracy \
 	  --max_nas_trial=$(DEMO_TRIALS) --max_parallel_nas_trial=2 --max_failed_nas_trial=3 \
 	  --target_device_type=CPU --use_prebuilt_latency_calculator=True \
+	  --prebuilt_latency_image_width=32 --prebuilt_latency_image_height=32 \
 	  --search_docker_flags params_override=mnasnet_search_cpu.yaml model=classification \
 	  training_data_path='$(DEMO_DIR)/digits/train-*' validation_data_path='$(DEMO_DIR)/digits/validation-*' \
 	  target_device_latency_ms=$(DEMO_LATENCY_MS)
