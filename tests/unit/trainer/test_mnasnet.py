@@ -54,7 +54,19 @@ def test_describe_prints_json_for_a_file(tmp_path):
     path.write_text(search_spaces.load("mnasnet").references["mobilenet_v2"])
     done = _describe(f"--nas_params_str={path}", "--params_override=mnasnet_fast_testing.yaml")
     assert done.returncode == 0, done.stderr
-    assert {"parameters", "trainable_parameters", "multiply_adds"} <= set(json.loads(done.stdout))
+    size = json.loads(done.stdout)
+    assert set(size) == {
+        "parameters",
+        "trainable_parameters",
+        "multiply_adds",
+        "parameters_without_batch_norm",
+    }
+    assert size["parameters_without_batch_norm"] < size["trainable_parameters"] < size["parameters"]
+
+
+def test_a_reference_is_described_by_its_name():
+    references = search_spaces.load("mnasnet").references
+    assert describe._read("mobilenet_v2", references) == references["mobilenet_v2"]
 
 
 @pytest.mark.parametrize(
