@@ -89,24 +89,21 @@ class Task:
         Raises:
           LeaseLost: if `token` does not hold the task; so too below.
         """
-        self._check_held(token)
+        self.check_holder(token)
         self.lease_expiry = expiry
 
     def complete(self, token: str) -> bool:
         """The work is done. Returns False if this very holder has said so before."""
         if self.state is TaskState.DONE and token == self.lease_token:
             return False
-        self._check_held(token)
+        self.check_holder(token)
         self._end(TaskState.DONE)
         return True
 
-    def fail(self, token: str) -> bool:
-        """The work failed for good. Returns False if this very holder has said so before."""
-        if self.state is TaskState.FAILED and token == self.lease_token:
-            return False
-        self._check_held(token)
+    def fail(self, token: str) -> None:
+        """The work failed for good; `was_let_go_by` knows whether this very holder has said so before."""
+        self.check_holder(token)
         self._end(TaskState.FAILED)
-        return True
 
     def was_let_go_by(self, token: str) -> bool:
         """Whether this very holder has released or failed the task before, and the answer got lost."""
@@ -146,9 +143,6 @@ class Task:
 
     def check_holder(self, token: str) -> None:
         """Raises LeaseLost unless `token` holds the task."""
-        self._check_held(token)
-
-    def _check_held(self, token: str) -> None:
         if self.state is not TaskState.LEASED or token != self.lease_token:
             raise LeaseLost(
                 f"{self.name} is {self.state}, attempt {self.attempt}; the token quoted does not hold it"

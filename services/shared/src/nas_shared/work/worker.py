@@ -187,30 +187,23 @@ class Worker:
         except TaskFailed as failure:
             log.error("%s: failed: %s", run.task.name, failure.message)
             log.debug("%s", run.task.name, exc_info=True)
-            failed = task_service_pb2.FailTaskRequest(
-                name=name,
-                lease_token=token,
-                reason=failure.reason,
-                message=failure.message,
-                retryable=failure.retryable,
-                infeasible=failure.infeasible,
-            )
-            return lambda: self._stub.FailTask(failed, timeout=CALL_TIMEOUT_SECONDS)
+            return self._fail(run, failure)
         except Exception as error:
             # The worker outlives a defect in one trial; the log keeps the traceback.
             log.exception("%s: failed", run.task.name)
             message = f"{type(error).__name__}: {error}"[:2000]
-            return self._fail(run, message, retryable=True)
+            return self._fail(run, TaskFailed(resources_pb2.INTERNAL, message, retryable=True))
         return lambda: self._stub.CompleteTask(completed, timeout=CALL_TIMEOUT_SECONDS)
 
-    def _fail(self, run: TaskRun, message: str, *, retryable: bool) -> Callable[[], object]:
-        """The call that reports a defect of the worker or of its handler."""
+    def _fail(self, run: TaskRun, failure: TaskFailed) -> Callable[[], object]:
+        """The call that reports a failure."""
         failed = task_service_pb2.FailTaskRequest(
             name=run.task.name,
             lease_token=run.lease_token,
-            reason=resources_pb2.INTERNAL,
-            message=message,
-            retryable=retryable,
+            reason=failure.reason,
+            message=failure.message,
+            retryable=failure.retryable,
+            infeasible=failure.infeasible,
         )
         return lambda: self._stub.FailTask(failed, timeout=CALL_TIMEOUT_SECONDS)
 
@@ -222,9 +215,9 @@ class Worker:
             log.log(level, "%s: not settled: %s: %s", run.task.name, error.code().name, error.details())
             if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
                 # It stays refused. Better say so than have the lease run out and the work done again.
-                refused = self._fail(run, f"the outcome is refused: {error.details()}", retryable=False)
+                message = f"the outcome is refused: {error.details()}"
                 with contextlib.suppress(grpc.RpcError):
-                    self._deliver(refused)
+                    self._deliver(self._fail(run, TaskFailed(resources_pb2.INTERNAL, message)))
         else:
             log.info("%s: settled", run.task.name)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from nas_shared.blobs import write_atomically
 from nas_trainer.errors import DiskFull
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -33,9 +34,7 @@ def writing_to(directory: str | os.PathLike[str]) -> Iterator[None]:
 def write_text(path: Path, text: str) -> None:
     """Writes a file that appears whole or not at all."""
     with writing_to(path.parent):
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(text, "utf-8")
-        os.replace(temporary, path)
+        write_atomically(path, text.encode())
 
 
 @contextmanager
