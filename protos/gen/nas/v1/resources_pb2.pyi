@@ -8,7 +8,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -33,7 +33,7 @@ TIMEOUT: FailureReason
 LEASE_EXPIRED: FailureReason
 
 class SearchJob(_message.Message):
-    __slots__ = ("name", "display_name", "spec", "state", "error_message", "output_dir", "trial_counts", "best_trial", "best_reward", "create_time", "end_time")
+    __slots__ = ("name", "display_name", "spec", "state", "error_message", "output_dir", "trial_counts", "best_trial", "best_reward", "create_time", "end_time", "train_trial_counts")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[SearchJob.State]
@@ -59,6 +59,7 @@ class SearchJob(_message.Message):
     BEST_REWARD_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_TRIAL_COUNTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     spec: SearchJobSpec
@@ -70,7 +71,8 @@ class SearchJob(_message.Message):
     best_reward: float
     create_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., spec: _Optional[_Union[SearchJobSpec, _Mapping]] = ..., state: _Optional[_Union[SearchJob.State, str]] = ..., error_message: _Optional[str] = ..., output_dir: _Optional[str] = ..., trial_counts: _Optional[_Union[TrialCounts, _Mapping]] = ..., best_trial: _Optional[str] = ..., best_reward: _Optional[float] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    train_trial_counts: TrialCounts
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., spec: _Optional[_Union[SearchJobSpec, _Mapping]] = ..., state: _Optional[_Union[SearchJob.State, str]] = ..., error_message: _Optional[str] = ..., output_dir: _Optional[str] = ..., trial_counts: _Optional[_Union[TrialCounts, _Mapping]] = ..., best_trial: _Optional[str] = ..., best_reward: _Optional[float] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., train_trial_counts: _Optional[_Union[TrialCounts, _Mapping]] = ...) -> None: ...
 
 class TrialCounts(_message.Message):
     __slots__ = ("created", "open", "succeeded", "infeasible", "failed", "cancelled")
@@ -89,7 +91,7 @@ class TrialCounts(_message.Message):
     def __init__(self, created: _Optional[int] = ..., open: _Optional[int] = ..., succeeded: _Optional[int] = ..., infeasible: _Optional[int] = ..., failed: _Optional[int] = ..., cancelled: _Optional[int] = ...) -> None: ...
 
 class SearchJobSpec(_message.Message):
-    __slots__ = ("search_space", "algorithm", "reward", "limits", "train", "measure", "root_output_dir")
+    __slots__ = ("search_space", "algorithm", "reward", "limits", "train", "measure", "root_output_dir", "train_stage")
     SEARCH_SPACE_FIELD_NUMBER: _ClassVar[int]
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     REWARD_FIELD_NUMBER: _ClassVar[int]
@@ -97,6 +99,7 @@ class SearchJobSpec(_message.Message):
     TRAIN_FIELD_NUMBER: _ClassVar[int]
     MEASURE_FIELD_NUMBER: _ClassVar[int]
     ROOT_OUTPUT_DIR_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_STAGE_FIELD_NUMBER: _ClassVar[int]
     search_space: str
     algorithm: Algorithm
     reward: RewardSpec
@@ -104,7 +107,20 @@ class SearchJobSpec(_message.Message):
     train: TrainSpec
     measure: MeasureSpec
     root_output_dir: str
-    def __init__(self, search_space: _Optional[str] = ..., algorithm: _Optional[_Union[Algorithm, _Mapping]] = ..., reward: _Optional[_Union[RewardSpec, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., train: _Optional[_Union[TrainSpec, _Mapping]] = ..., measure: _Optional[_Union[MeasureSpec, _Mapping]] = ..., root_output_dir: _Optional[str] = ...) -> None: ...
+    train_stage: TrainStage
+    def __init__(self, search_space: _Optional[str] = ..., algorithm: _Optional[_Union[Algorithm, _Mapping]] = ..., reward: _Optional[_Union[RewardSpec, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., train: _Optional[_Union[TrainSpec, _Mapping]] = ..., measure: _Optional[_Union[MeasureSpec, _Mapping]] = ..., root_output_dir: _Optional[str] = ..., train_stage: _Optional[_Union[TrainStage, _Mapping]] = ...) -> None: ...
+
+class TrainStage(_message.Message):
+    __slots__ = ("train", "frequency", "max_parallel_trial_count", "trials")
+    TRAIN_FIELD_NUMBER: _ClassVar[int]
+    FREQUENCY_FIELD_NUMBER: _ClassVar[int]
+    MAX_PARALLEL_TRIAL_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TRIALS_FIELD_NUMBER: _ClassVar[int]
+    train: TrainSpec
+    frequency: int
+    max_parallel_trial_count: int
+    trials: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, train: _Optional[_Union[TrainSpec, _Mapping]] = ..., frequency: _Optional[int] = ..., max_parallel_trial_count: _Optional[int] = ..., trials: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Algorithm(_message.Message):
     __slots__ = ("kind", "seed", "population_size", "tournament_size")
@@ -171,7 +187,7 @@ class Limits(_message.Message):
     def __init__(self, max_trial_count: _Optional[int] = ..., max_parallel_trial_count: _Optional[int] = ..., max_failed_trial_count: _Optional[int] = ...) -> None: ...
 
 class TrainSpec(_message.Message):
-    __slots__ = ("flags", "accelerator_type", "accelerator_count")
+    __slots__ = ("flags", "accelerator_type", "accelerator_count", "program")
     class FlagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -182,10 +198,22 @@ class TrainSpec(_message.Message):
     FLAGS_FIELD_NUMBER: _ClassVar[int]
     ACCELERATOR_TYPE_FIELD_NUMBER: _ClassVar[int]
     ACCELERATOR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_FIELD_NUMBER: _ClassVar[int]
     flags: _containers.ScalarMap[str, str]
     accelerator_type: str
     accelerator_count: int
-    def __init__(self, flags: _Optional[_Mapping[str, str]] = ..., accelerator_type: _Optional[str] = ..., accelerator_count: _Optional[int] = ...) -> None: ...
+    program: Program
+    def __init__(self, flags: _Optional[_Mapping[str, str]] = ..., accelerator_type: _Optional[str] = ..., accelerator_count: _Optional[int] = ..., program: _Optional[_Union[Program, _Mapping]] = ...) -> None: ...
+
+class Program(_message.Message):
+    __slots__ = ("image", "command", "timeout")
+    IMAGE_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_FIELD_NUMBER: _ClassVar[int]
+    image: str
+    command: _containers.RepeatedScalarFieldContainer[str]
+    timeout: _duration_pb2.Duration
+    def __init__(self, image: _Optional[str] = ..., command: _Optional[_Iterable[str]] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class MeasureSpec(_message.Message):
     __slots__ = ("device_type", "options")
@@ -212,7 +240,7 @@ class MeasureOptions(_message.Message):
     def __init__(self, runtime: _Optional[str] = ..., batch_size: _Optional[int] = ..., image_width: _Optional[int] = ..., image_height: _Optional[int] = ..., repetitions: _Optional[int] = ..., timeout: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Trial(_message.Message):
-    __slots__ = ("name", "state", "stage", "nas_params_str", "metrics", "reward", "latest_measurement", "error_message", "infeasible_reason", "trial_dir", "create_time", "start_time", "end_time", "train_attempts", "proposed_after", "failure_reason")
+    __slots__ = ("name", "state", "stage", "nas_params_str", "metrics", "reward", "latest_measurement", "error_message", "infeasible_reason", "trial_dir", "create_time", "start_time", "end_time", "train_attempts", "proposed_after", "failure_reason", "source_trial")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[Trial.State]
@@ -262,6 +290,7 @@ class Trial(_message.Message):
     TRAIN_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     PROPOSED_AFTER_FIELD_NUMBER: _ClassVar[int]
     FAILURE_REASON_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_TRIAL_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: Trial.State
     stage: Trial.Stage
@@ -278,7 +307,8 @@ class Trial(_message.Message):
     train_attempts: int
     proposed_after: int
     failure_reason: FailureReason
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[Trial.State, str]] = ..., stage: _Optional[_Union[Trial.Stage, str]] = ..., nas_params_str: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., reward: _Optional[float] = ..., latest_measurement: _Optional[_Union[Measurement, _Mapping]] = ..., error_message: _Optional[str] = ..., infeasible_reason: _Optional[str] = ..., trial_dir: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., train_attempts: _Optional[int] = ..., proposed_after: _Optional[int] = ..., failure_reason: _Optional[_Union[FailureReason, str]] = ...) -> None: ...
+    source_trial: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[_Union[Trial.State, str]] = ..., stage: _Optional[_Union[Trial.Stage, str]] = ..., nas_params_str: _Optional[str] = ..., metrics: _Optional[_Mapping[str, float]] = ..., reward: _Optional[float] = ..., latest_measurement: _Optional[_Union[Measurement, _Mapping]] = ..., error_message: _Optional[str] = ..., infeasible_reason: _Optional[str] = ..., trial_dir: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., train_attempts: _Optional[int] = ..., proposed_after: _Optional[int] = ..., failure_reason: _Optional[_Union[FailureReason, str]] = ..., source_trial: _Optional[str] = ...) -> None: ...
 
 class Measurement(_message.Message):
     __slots__ = ("step", "metrics", "measure_time")

@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from nas.v1 import resources_pb2 as nas_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19nas/v1/task_service.proto\x12\x06nas.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16nas/v1/resources.proto\"\x9d\x02\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x04kind\x18\x02 \x01(\x0e\x32\x11.nas.v1.Task.Kind\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\"\n\x05train\x18\x04 \x01(\x0b\x32\x11.nas.v1.TrainWorkH\x00\x12&\n\x07measure\x18\x05 \x01(\x0b\x32\x13.nas.v1.MeasureWorkH\x00\"4\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\t\n\x05TRAIN\x10\x01\x12\x0b\n\x07MEASURE\x10\x02:K\xea\x41H\n\x0bnas.v1/Task\x12,searchJobs/{job}/trials/{trial}/tasks/{task}*\x05tasks2\x04taskB\x06\n\x04work\"\xc1\x01\n\tTrainWork\x12\x14\n\x0ctrial_number\x18\x01 \x01(\x05\x12\x14\n\x0csearch_space\x18\x02 \x01(\t\x12\x16\n\x0enas_params_str\x18\x03 \x01(\t\x12\x15\n\rreward_metric\x18\x04 \x01(\t\x12\x11\n\ttrial_dir\x18\x05 \x01(\t\x12\x13\n\x0b\x61ttempt_dir\x18\x06 \x01(\t\x12\x1f\n\x04spec\x18\x07 \x01(\x0b\x32\x11.nas.v1.TrainSpec\x12\x10\n\x08measured\x18\x08 \x01(\x08\"z\n\x0bMeasureWork\x12\x14\n\x0ctrial_number\x18\x01 \x01(\x05\x12\x17\n\x0fsaved_model_dir\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65vice_type\x18\x03 \x01(\t\x12\'\n\x07options\x18\x04 \x01(\x0b\x32\x16.nas.v1.MeasureOptions\"r\n\x05Lease\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06length\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb2\x01\n\x10\x43laimTaskRequest\x12\x17\n\tworker_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12%\n\x04kind\x18\x03 \x01(\x0e\x32\x11.nas.v1.Task.KindB\x04\xe2\x41\x01\x02\x12\x13\n\x0b\x64\x65vice_type\x18\x04 \x01(\t\x12\'\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04task\x18\x06 \x01(\t\"M\n\x11\x43laimTaskResponse\x12\x1a\n\x04task\x18\x01 \x01(\x0b\x32\x0c.nas.v1.Task\x12\x1c\n\x05lease\x18\x02 \x01(\x0b\x32\r.nas.v1.Lease\"B\n\x11RenewLeaseRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0blease_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"@\n\x12RenewLeaseResponse\x12\x1c\n\x05lease\x18\x01 \x01(\x0b\x32\r.nas.v1.Lease\x12\x0c\n\x04stop\x18\x02 \x01(\x08\"\x8c\x01\n\x18ReportMeasurementRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0blease_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12(\n\x0bmeasurement\x18\x03 \x01(\x0b\x32\x13.nas.v1.Measurement\x12\x17\n\x0fsaved_model_dir\x18\x04 \x01(\t\")\n\x19ReportMeasurementResponse\x12\x0c\n\x04stop\x18\x01 \x01(\x08\"t\n\x13\x43ompleteTaskRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0blease_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x0bmeasurement\x18\x03 \x01(\x0b\x32\x13.nas.v1.MeasurementB\x04\xe2\x41\x01\x02\"4\n\x14\x43ompleteTaskResponse\x12\x1c\n\x05trial\x18\x01 \x01(\x0b\x32\r.nas.v1.Trial\"\xa5\x01\n\x0f\x46\x61ilTaskRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0blease_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12+\n\x06reason\x18\x03 \x01(\x0e\x32\x15.nas.v1.FailureReasonB\x04\xe2\x41\x01\x02\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x11\n\tretryable\x18\x05 \x01(\x08\x12\x12\n\ninfeasible\x18\x06 \x01(\x08\"0\n\x10\x46\x61ilTaskResponse\x12\x1c\n\x05trial\x18\x01 \x01(\x0b\x32\r.nas.v1.Trial\"C\n\x12ReleaseTaskRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0blease_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\x15\n\x13ReleaseTaskResponse2\xc0\x03\n\x0bTaskService\x12@\n\tClaimTask\x12\x18.nas.v1.ClaimTaskRequest\x1a\x19.nas.v1.ClaimTaskResponse\x12\x43\n\nRenewLease\x12\x19.nas.v1.RenewLeaseRequest\x1a\x1a.nas.v1.RenewLeaseResponse\x12X\n\x11ReportMeasurement\x12 .nas.v1.ReportMeasurementRequest\x1a!.nas.v1.ReportMeasurementResponse\x12I\n\x0c\x43ompleteTask\x12\x1b.nas.v1.CompleteTaskRequest\x1a\x1c.nas.v1.CompleteTaskResponse\x12=\n\x08\x46\x61ilTask\x12\x17.nas.v1.FailTaskRequest\x1a\x18.nas.v1.FailTaskResponse\x12\x46\n\x0bReleaseTask\x12\x1a.nas.v1.ReleaseTaskRequest\x1a\x1b.nas.v1.ReleaseTaskResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19nas/v1/task_service.proto\x12\x06nas.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16nas/v1/resources.proto\"\x9d\x02\n\x04Task\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1f\n\x04kind\x18\x02 \x01(\x0e\x32\x11.nas.v1.Task.Kind\x12\x0f\n\x07\x61ttempt\x18\x03 \x01(\x05\x12\"\n\x05train\x18\x04 \x01(\x0b\x32\x11.nas.v1.TrainWorkH\x00\x12&\n\x07measure\x18\x05 \x01(\x0b\x32\x13.nas.v1.MeasureWorkH\x00\"4\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\t\n\x05TRAIN\x10\x01\x12\x0b\n\x07MEASURE\x10\x02:K\xea\x41H\n\x0bnas.v1/Task\x12,searchJobs/{job}/trials/{trial}/tasks/{task}*\x05tasks2\x04taskB\x06\n\x04work\"\xff\x01\n\tTrainWork\x12\x14\n\x0ctrial_number\x18\x01 \x01(\x05\x12\x14\n\x0csearch_space\x18\x02 \x01(\t\x12\x16\n\x0enas_params_str\x18\x03 \x01(\t\x12\x15\n\rreward_metric\x18\x04 \x01(\t\x12\x11\n\ttrial_dir\x18\x05 \x01(\t\x12\x13\n\x0b\x61ttempt_dir\x18\x06 \x01(\t\x12\x1f\n\x04spec\x18\x07 \x01(\x0b\x32\x11.nas.v1.TrainSpec\x12\x10\n\x08measured\x18\x08 \x01(\x08\x12\"\n\x05stage\x18\t \x01(\x0e\x32\x13.nas.v1.Trial.Stage\x12\x18\n\x10source_trial_dir\x18\n \x01(\t\"z\n\x0bMeasureWork\x12\x14\n\x0ctrial_number\x18\x01 \x01(\x05\x12\x17\n\x0fsaved_model_dir\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65vice_type\x18\x03 \x01(\t\x12\'\n\x07options\x18\x04 \x01(\x0b\x32\x16.nas.v1.MeasureOptions\"r\n\x05Lease\x12\r\n\x05token\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x06length\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xb2\x01\n\x10\x43laimTaskRequest\x12\x17\n\tworker_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12%\n\x04kind\x18\x03 \x01(\x0e\x32\x11.nas.v1.Task.KindB\x04\xe2\x41\x01\x02\x12\x13\n\x0b\x64\x65vice_type\x18\x04 \x01(\t\x12\'\n\x04wait\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04task\x18\x06 \x01(\t\"M\n\x11\x43laimTaskResponse\x12\x1a\n\x04task\x18\x01 \x01(\x0b\x32\x0c.nas.v1.Task\x12\x1c\n\x05lease\x18\x02 \x01(\x0b\x32\r.nas.v1.Lease\"B\n\x11RenewLeaseRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0blease_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"@\n\x12RenewLeaseResponse\x12\x1c\n\x05lease\x18\x01 \x01(\x0b\x32\r.nas.v1.Lease\x12\x0c\n\x04stop\x18\x02 \x01(\x08\"\x8c\x01\n\x18ReportMeasurementRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0blease_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12(\n\x0bmeasurement\x18\x03 \x01(\x0b\x32\x13.nas.v1.Measurement\x12\x17\n\x0fsaved_model_dir\x18\x04 \x01(\t\")\n\x19ReportMeasurementResponse\x12\x0c\n\x04stop\x18\x01 \x01(\x08\"t\n\x13\x43ompleteTaskRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0blease_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12.\n\x0bmeasurement\x18\x03 \x01(\x0b\x32\x13.nas.v1.MeasurementB\x04\xe2\x41\x01\x02\"4\n\x14\x43ompleteTaskResponse\x12\x1c\n\x05trial\x18\x01 \x01(\x0b\x32\r.nas.v1.Trial\"\xa5\x01\n\x0f\x46\x61ilTaskRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0blease_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12+\n\x06reason\x18\x03 \x01(\x0e\x32\x15.nas.v1.FailureReasonB\x04\xe2\x41\x01\x02\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x11\n\tretryable\x18\x05 \x01(\x08\x12\x12\n\ninfeasible\x18\x06 \x01(\x08\"0\n\x10\x46\x61ilTaskResponse\x12\x1c\n\x05trial\x18\x01 \x01(\x0b\x32\r.nas.v1.Trial\"C\n\x12ReleaseTaskRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x19\n\x0blease_token\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"\x15\n\x13ReleaseTaskResponse2\xc0\x03\n\x0bTaskService\x12@\n\tClaimTask\x12\x18.nas.v1.ClaimTaskRequest\x1a\x19.nas.v1.ClaimTaskResponse\x12\x43\n\nRenewLease\x12\x19.nas.v1.RenewLeaseRequest\x1a\x1a.nas.v1.RenewLeaseResponse\x12X\n\x11ReportMeasurement\x12 .nas.v1.ReportMeasurementRequest\x1a!.nas.v1.ReportMeasurementResponse\x12I\n\x0c\x43ompleteTask\x12\x1b.nas.v1.CompleteTaskRequest\x1a\x1c.nas.v1.CompleteTaskResponse\x12=\n\x08\x46\x61ilTask\x12\x17.nas.v1.FailTaskRequest\x1a\x18.nas.v1.FailTaskResponse\x12\x46\n\x0bReleaseTask\x12\x1a.nas.v1.ReleaseTaskRequest\x1a\x1b.nas.v1.ReleaseTaskResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -71,35 +71,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TASK_KIND']._serialized_start=335
   _globals['_TASK_KIND']._serialized_end=387
   _globals['_TRAINWORK']._serialized_start=475
-  _globals['_TRAINWORK']._serialized_end=668
-  _globals['_MEASUREWORK']._serialized_start=670
-  _globals['_MEASUREWORK']._serialized_end=792
-  _globals['_LEASE']._serialized_start=794
-  _globals['_LEASE']._serialized_end=908
-  _globals['_CLAIMTASKREQUEST']._serialized_start=911
-  _globals['_CLAIMTASKREQUEST']._serialized_end=1089
-  _globals['_CLAIMTASKRESPONSE']._serialized_start=1091
-  _globals['_CLAIMTASKRESPONSE']._serialized_end=1168
-  _globals['_RENEWLEASEREQUEST']._serialized_start=1170
-  _globals['_RENEWLEASEREQUEST']._serialized_end=1236
-  _globals['_RENEWLEASERESPONSE']._serialized_start=1238
-  _globals['_RENEWLEASERESPONSE']._serialized_end=1302
-  _globals['_REPORTMEASUREMENTREQUEST']._serialized_start=1305
-  _globals['_REPORTMEASUREMENTREQUEST']._serialized_end=1445
-  _globals['_REPORTMEASUREMENTRESPONSE']._serialized_start=1447
-  _globals['_REPORTMEASUREMENTRESPONSE']._serialized_end=1488
-  _globals['_COMPLETETASKREQUEST']._serialized_start=1490
-  _globals['_COMPLETETASKREQUEST']._serialized_end=1606
-  _globals['_COMPLETETASKRESPONSE']._serialized_start=1608
-  _globals['_COMPLETETASKRESPONSE']._serialized_end=1660
-  _globals['_FAILTASKREQUEST']._serialized_start=1663
-  _globals['_FAILTASKREQUEST']._serialized_end=1828
-  _globals['_FAILTASKRESPONSE']._serialized_start=1830
-  _globals['_FAILTASKRESPONSE']._serialized_end=1878
-  _globals['_RELEASETASKREQUEST']._serialized_start=1880
-  _globals['_RELEASETASKREQUEST']._serialized_end=1947
-  _globals['_RELEASETASKRESPONSE']._serialized_start=1949
-  _globals['_RELEASETASKRESPONSE']._serialized_end=1970
-  _globals['_TASKSERVICE']._serialized_start=1973
-  _globals['_TASKSERVICE']._serialized_end=2421
+  _globals['_TRAINWORK']._serialized_end=730
+  _globals['_MEASUREWORK']._serialized_start=732
+  _globals['_MEASUREWORK']._serialized_end=854
+  _globals['_LEASE']._serialized_start=856
+  _globals['_LEASE']._serialized_end=970
+  _globals['_CLAIMTASKREQUEST']._serialized_start=973
+  _globals['_CLAIMTASKREQUEST']._serialized_end=1151
+  _globals['_CLAIMTASKRESPONSE']._serialized_start=1153
+  _globals['_CLAIMTASKRESPONSE']._serialized_end=1230
+  _globals['_RENEWLEASEREQUEST']._serialized_start=1232
+  _globals['_RENEWLEASEREQUEST']._serialized_end=1298
+  _globals['_RENEWLEASERESPONSE']._serialized_start=1300
+  _globals['_RENEWLEASERESPONSE']._serialized_end=1364
+  _globals['_REPORTMEASUREMENTREQUEST']._serialized_start=1367
+  _globals['_REPORTMEASUREMENTREQUEST']._serialized_end=1507
+  _globals['_REPORTMEASUREMENTRESPONSE']._serialized_start=1509
+  _globals['_REPORTMEASUREMENTRESPONSE']._serialized_end=1550
+  _globals['_COMPLETETASKREQUEST']._serialized_start=1552
+  _globals['_COMPLETETASKREQUEST']._serialized_end=1668
+  _globals['_COMPLETETASKRESPONSE']._serialized_start=1670
+  _globals['_COMPLETETASKRESPONSE']._serialized_end=1722
+  _globals['_FAILTASKREQUEST']._serialized_start=1725
+  _globals['_FAILTASKREQUEST']._serialized_end=1890
+  _globals['_FAILTASKRESPONSE']._serialized_start=1892
+  _globals['_FAILTASKRESPONSE']._serialized_end=1940
+  _globals['_RELEASETASKREQUEST']._serialized_start=1942
+  _globals['_RELEASETASKREQUEST']._serialized_end=2009
+  _globals['_RELEASETASKRESPONSE']._serialized_start=2011
+  _globals['_RELEASETASKRESPONSE']._serialized_end=2032
+  _globals['_TASKSERVICE']._serialized_start=2035
+  _globals['_TASKSERVICE']._serialized_end=2483
 # @@protoc_insertion_point(module_scope)

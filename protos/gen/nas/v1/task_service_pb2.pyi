@@ -36,7 +36,7 @@ class Task(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[Task.Kind, str]] = ..., attempt: _Optional[int] = ..., train: _Optional[_Union[TrainWork, _Mapping]] = ..., measure: _Optional[_Union[MeasureWork, _Mapping]] = ...) -> None: ...
 
 class TrainWork(_message.Message):
-    __slots__ = ("trial_number", "search_space", "nas_params_str", "reward_metric", "trial_dir", "attempt_dir", "spec", "measured")
+    __slots__ = ("trial_number", "search_space", "nas_params_str", "reward_metric", "trial_dir", "attempt_dir", "spec", "measured", "stage", "source_trial_dir")
     TRIAL_NUMBER_FIELD_NUMBER: _ClassVar[int]
     SEARCH_SPACE_FIELD_NUMBER: _ClassVar[int]
     NAS_PARAMS_STR_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,8 @@ class TrainWork(_message.Message):
     ATTEMPT_DIR_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     MEASURED_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_TRIAL_DIR_FIELD_NUMBER: _ClassVar[int]
     trial_number: int
     search_space: str
     nas_params_str: str
@@ -53,7 +55,9 @@ class TrainWork(_message.Message):
     attempt_dir: str
     spec: _resources_pb2.TrainSpec
     measured: bool
-    def __init__(self, trial_number: _Optional[int] = ..., search_space: _Optional[str] = ..., nas_params_str: _Optional[str] = ..., reward_metric: _Optional[str] = ..., trial_dir: _Optional[str] = ..., attempt_dir: _Optional[str] = ..., spec: _Optional[_Union[_resources_pb2.TrainSpec, _Mapping]] = ..., measured: _Optional[bool] = ...) -> None: ...
+    stage: _resources_pb2.Trial.Stage
+    source_trial_dir: str
+    def __init__(self, trial_number: _Optional[int] = ..., search_space: _Optional[str] = ..., nas_params_str: _Optional[str] = ..., reward_metric: _Optional[str] = ..., trial_dir: _Optional[str] = ..., attempt_dir: _Optional[str] = ..., spec: _Optional[_Union[_resources_pb2.TrainSpec, _Mapping]] = ..., measured: _Optional[bool] = ..., stage: _Optional[_Union[_resources_pb2.Trial.Stage, str]] = ..., source_trial_dir: _Optional[str] = ...) -> None: ...
 
 class MeasureWork(_message.Message):
     __slots__ = ("trial_number", "saved_model_dir", "device_type", "options")
