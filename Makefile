@@ -16,9 +16,11 @@ DEMO_DIR ?= demo
 DEMO_TRIALS ?= 12
 DEMO_SEED ?= 1
 DEMO_LATENCY_MS ?= 5
+DEMO_DETECTION_LATENCY_MS ?= 50
+LOGDIR ?= $(DEMO_DIR)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast check format lock protos check-protos bench-orchestrator bench-trainer clean
+.PHONY: help setup demo demo-detection tensorboard images test test-fast check format lock protos check-protos bench-orchestrator bench-trainer clean
 
 help: ## Lists the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +57,32 @@ demo: setup $(DEMO_DIR)/digits/dataset.json ## Sets up, prepares data, and runs 
 	  --search_docker_flags params_override=mnasnet_search_cpu.yaml model=classification \
 	  training_data_path='$(DEMO_DIR)/digits/train-*' validation_data_path='$(DEMO_DIR)/digits/validation-*' \
 	  target_device_latency_ms=$(DEMO_LATENCY_MS)
+
+$(DEMO_DIR)/scenes/dataset.json: | setup
+	$(BIN)/python vertex_nas_cli.py prepare_data --dataset=digit_scenes --output_dir=$(DEMO_DIR)/scenes
+
+demo-detection: setup $(DEMO_DIR)/scenes/dataset.json ## A SpineNet search of 4 trials on scenes of digits, and full training of the best
+	$(BIN)/python vertex_nas_cli.py search \
+	  --job_name=detection --root_output_dir=$(DEMO_DIR) --seed=$(DEMO_SEED) \
+	  --use_prebuilt_trainer=True --prebuilt_search_space=spinenet --nas_target_reward_metric=AP \
+	  --max_nas_trial=4 --max_parallel_nas_trial=2 --max_failed_nas_trial=3 \
+	  --target_device_type=CPU --use_prebuilt_latency_calculator=True \
+	  --prebuilt_latency_image_width=128 --prebuilt_latency_image_height=128 \
+	  --search_docker_flags params_override=spinenet_search_cpu.yaml model=retinanet \
+	  training_data_path='$(DEMO_DIR)/scenes/train-*' validation_data_path='$(DEMO_DIR)/scenes/validation-*' \
+	  target_device_latency_ms=$(DEMO_DETECTION_LATENCY_MS) \
+	  --train_docker_flags params_override=spinenet_finetune_cpu.yaml model=retinanet \
+	  training_data_path='$(DEMO_DIR)/scenes/train-*' validation_data_path='$(DEMO_DIR)/scenes/validation-*' \
+	  --train_frequency=4 --train_max_parallel_trial=1
+
+tensorboard: setup ## Curves of every trial below LOGDIR (a job's directory), with its reward
+	$(BIN)/python -m nas_trainer.tensorboard --logdir='$(LOGDIR)'
+
+images: setup ## Builds the container images of trainer and latency calculator
+	$(BIN)/python vertex_nas_cli.py build \
+	  --trainer_docker_id=nas-trainer --latency_calculator_docker_id=nas-latency-calculator \
+	  --trainer_docker_file=services/trainer/Dockerfile \
+	  --latency_calculator_docker_file=services/latency_calculator/Dockerfile
 
 test: setup check ## Sets up, checks, and runs all tests
 	$(BIN)/python -m pytest $(TESTS)
