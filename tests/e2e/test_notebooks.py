@@ -1,4 +1,4 @@
-"""The notebooks run from their first cell to their last, with as few and as short trials as they can do with."""
+"""The notebooks run from their first cell to their last, with as few and as short trials as will do."""
 
 from pathlib import Path
 
