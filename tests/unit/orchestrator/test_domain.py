@@ -49,6 +49,7 @@ def settle(job: Job, *outcomes: str) -> None:
             trial.start(1.0)
         TRIAL_MOVES[outcome](trial)
         job.settle(trial, 2.0)
+    job.finish(2.0)
 
 
 @pytest.mark.parametrize("state", list(TrialState))
@@ -130,6 +131,7 @@ def test_a_job_asks_for_trials_only_while_a_slot_and_a_trial_are_left():
         trial.succeed(0.1 * trial.number, trial.number, 2.0)
         job.settle(trial, 2.0)
     assert job.wants_trial
+    assert not job.wants_train_trial
     settle(job, "succeed")
     assert not job.wants_trial
     assert job.state is JobState.SUCCEEDED

@@ -4,14 +4,14 @@ The table of transitions. Every line is one method; nothing else assigns a state
 
 Job
   (new)                    -> RUNNING     `create_job`: the request is valid
-  RUNNING                  -> SUCCEEDED   `Job.settle`: `max_trial_count` trials have settled
-  RUNNING                  -> FAILED      `Job.settle`: too many failed; `Job.fail`: the job itself is wrong
+  RUNNING                  -> SUCCEEDED   `Job.finish`: nothing is left to run in either stage
+  RUNNING                  -> FAILED      `Job.settle`, `Job.finish`: too many failed; `Job.fail`: none can run
   RUNNING                  -> CANCELLING  `Job.cancel`: on request
   CANCELLING               -> CANCELLED   `Job.cancel`, `Job.settle`: no trial is open any more
   SUCCEEDED, FAILED, CANCELLED -> RUNNING `Job.resume`: with its history, up to the limits given
 
 Trial                                     SUCCEEDED, INFEASIBLE, FAILED, CANCELLED never change
-  (new)                    -> REQUESTED   `Job.request_trial`: a slot is free
+  (new)                    -> REQUESTED   `Job.request_trial`, `Job.request_train_trial`: a slot is free
   REQUESTED                -> ACTIVE      `Trial.start`: a worker claimed one of its tasks
   ACTIVE                   -> SUCCEEDED   `Trial.succeed`: trained and, where asked for, measured
   ACTIVE                   -> INFEASIBLE  `Trial.reject`: it ran, but cannot count

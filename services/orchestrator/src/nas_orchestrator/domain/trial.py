@@ -8,6 +8,13 @@ from nas_orchestrator.domain import names
 from nas_shared.errors import FailedPrecondition
 
 
+class Stage(enum.StrEnum):
+    """What a trial is for: finding an architecture, or training one that was found."""
+
+    SEARCH = "SEARCH"
+    TRAIN = "TRAIN"
+
+
 class TrialState(enum.StrEnum):
     """Where a trial stands; the transitions are listed in `nas_orchestrator.domain`."""
 
@@ -34,10 +41,13 @@ class Trial:
       trained, measured: which halves of the work are in.
       metrics: final metrics by name.
       latest_step, latest_metrics: last intermediate measurement.
-      settled_order: 1 for the first trial of the job that settled; 0 while open or when cancelled.
+      settled_order: 1 for the first search trial of the job that settled; 0 while open, when cancelled, and
+        in stage TRAIN, of which the algorithm never hears.
       winning_attempt: attempt of the TRAIN task that completed.
       train_attempts: workers that were handed the training.
       failure_reason: name of a `FailureReason` of the protos when FAILED or INFEASIBLE.
+      stage: SEARCH, or TRAIN for stage 2.
+      source_trial: stage TRAIN: name of the search trial whose architecture this is.
       version: counts stored changes; the store's guard against writing over somebody else's.
     """
 
@@ -63,6 +73,8 @@ class Trial:
     train_attempts: int = 0
     start_time: float | None = None
     end_time: float | None = None
+    stage: Stage = Stage.SEARCH
+    source_trial: str = ""
     version: int = 0
 
     @property

@@ -18,6 +18,7 @@ class Conflict(Exception):
 class Transaction(Protocol):
     """Everything one use case reads and writes; all of it is stored, or nothing.
 
+    `trained_architectures` lists (source trial, nas_params_str) of stage-2 trials but the cancelled.
     `save_…` is guarded by the version that was read and raises `Conflict` if it is no longer the
     stored one. Reads of something that is not there raise `NotFound` unless they may return None.
     """
@@ -31,10 +32,12 @@ class Transaction(Protocol):
     def running_jobs(self) -> Sequence[Job]: ...
 
     def trial(self, job_id: int, number: int) -> Trial: ...
+    def find_trial(self, job_id: int, number: int) -> Trial | None: ...
     def add_trial(self, trial: Trial) -> None: ...
     def save_trial(self, trial: Trial) -> None: ...
     def open_trials(self, job_id: int) -> Sequence[Trial]: ...
     def list_trials(self, job_id: int, *, best_first: bool, offset: int, limit: int) -> Sequence[Trial]: ...
+    def trained_architectures(self, job_id: int) -> Sequence[tuple[str, str]]: ...
     def history(self, job_id: int, after: int) -> Iterable[SettledTrial]: ...
 
     def task(self, job_id: int, trial_number: int, kind: TaskKind) -> Task: ...
@@ -53,8 +56,14 @@ class Transaction(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClaimedTask:
-    """A leased task with what its worker needs to know."""
+    """A leased task with what its worker needs to know.
+
+    Attributes:
+      source_trial_dir: stage TRAIN: directory of the search trial whose architecture is trained; "" when
+        it has none any more.
+    """
 
     task: Task
     trial: Trial
     job: Job
+    source_trial_dir: str = ""

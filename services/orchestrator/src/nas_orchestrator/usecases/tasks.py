@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from nas_orchestrator.domain.events import TaskReady, TrialChanged
+from nas_orchestrator.domain.names import parse_trial_name
 from nas_orchestrator.domain.task import Task, TaskKind, TaskState
 from nas_orchestrator.domain.trial import Trial, TrialState
 from nas_orchestrator.search.proposals import Proposals
@@ -42,7 +43,7 @@ def claim_task(
     held = tx.task_leased_by(worker)
     if held is not None:
         if claim_id and held.claim_id == claim_id:
-            return ClaimedTask(held, tx.trial(held.job_id, held.trial_number), tx.job(held.job_id))
+            return _claimed(tx, held, tx.trial(held.job_id, held.trial_number))
         lose_lease(tx, proposals, held, f"worker {worker} died or left it", now)
     task = tx.find_task(*key) if key is not None else tx.next_queued_task(kind, device_type)
     if task is None or task.state is not TaskState.QUEUED:
@@ -62,7 +63,12 @@ def claim_task(
         tx.save_trial(trial)
     if started:
         tx.record(TrialChanged(trial.job_id, trial.number, trial.state))
-    return ClaimedTask(task, trial, tx.job(task.job_id))
+    return _claimed(tx, task, trial)
+
+
+def _claimed(tx: Transaction, task: Task, trial: Trial) -> ClaimedTask:
+    source = tx.find_trial(*parse_trial_name(trial.source_trial)) if trial.source_trial else None
+    return ClaimedTask(task, trial, tx.job(task.job_id), source.trial_dir if source is not None else "")
 
 
 def renew_lease(tx: Transaction, key: TaskKey, token: str, expiry: float) -> Task:
@@ -93,13 +99,16 @@ def report_measurement(
         tx.save_trial(trial)
         tx.record(TrialChanged(trial.job_id, trial.number, trial.state))
     if saved_model_dir and task.kind is TaskKind.TRAIN:
-        attempt_dir = PurePosixPath(trial.attempt_dir(task.attempt))
+        job = tx.job(task.job_id)
+        # A user's own trainer knows no attempts: its model lies where AIP_MODEL_DIR says.
+        has_program = job.spec.train_of(trial.stage).program is not None
+        home = f"{trial.trial_dir}/model" if has_program else trial.attempt_dir(task.attempt)
         path = PurePosixPath(saved_model_dir)
-        if not path.is_relative_to(attempt_dir) or ".." in path.parts:
+        if not path.is_relative_to(home) or ".." in path.parts:
             raise InvalidArgument(
-                f"saved_model_dir: found {saved_model_dir}; expected a directory below {attempt_dir}"
+                f"saved_model_dir: found {saved_model_dir}; expected a directory below {home}"
             )
-        measure = tx.job(task.job_id).spec.measure
+        measure = job.spec.measure
         if measure is not None and tx.find_task(task.job_id, task.trial_number, TaskKind.MEASURE) is None:
             born = Task(task.job_id, task.trial_number, TaskKind.MEASURE, measure.device_type)
             born.saved_model_dir = saved_model_dir
@@ -171,7 +180,7 @@ def fail_task(
     if trial.state is TrialState.STOPPING:
         cancel_if_idle(tx, job, trial, proposals, now)
     elif trial.is_open:
-        order = job.counts.settled + 1
+        order = job.next_order(trial)
         if infeasible:
             trial.reject(reason, message, order, now)
             close_trial(tx, job, trial, proposals, now)
@@ -225,5 +234,5 @@ def let_go(tx: Transaction, proposals: Proposals, task: Task, why: str, now: flo
     else:
         tx.save_task(task)
         message = f"{task.name} was lost {task.losses} times; the last time {why}"
-        trial.fail("LEASE_EXPIRED", message, job.counts.settled + 1, now)
+        trial.fail("LEASE_EXPIRED", message, job.next_order(trial), now)
         close_trial(tx, job, trial, proposals, now)

@@ -7,23 +7,42 @@ from nas_orchestrator.domain.job import Job, JobState
 from nas_orchestrator.domain.task import Task, TaskKind, TaskState
 from nas_orchestrator.domain.trial import Trial, TrialState
 from nas_orchestrator.search.proposals import Proposals
+from nas_orchestrator.usecases.stage2 import next_to_train
 from nas_orchestrator.usecases.store import Transaction
 from nas_shared import reward
 from nas_shared.search_spaces import SearchSpaceError
 
 
 def fill_slots(tx: Transaction, job: Job, proposals: Proposals, now: float) -> None:
-    """Gives every free slot of the job its next trial. The caller saves the job.
+    """Gives every free slot of the job its next trial, and ends the job when nothing is left to run.
+
+    The caller saves the job.
 
     Raises:
       SearchSpaceError: if the search space cannot be loaded any more.
     """
     while job.wants_trial:
+        # By its place in the search, not by its number: stage 2 changes no proposal.
         proposal = proposals.take(job, job.counts.created + 1)
-        trial = job.request_trial(proposal.choices, proposal.nas_params_str, proposal.proposed_after, now)
-        tx.add_trial(trial)
-        tx.record(TrialChanged(job.id, trial.number, trial.state))
-        queue_task(tx, Task(job.id, trial.number, TaskKind.TRAIN, job.spec.train.accelerator_type))
+        begin_trial(
+            tx,
+            job,
+            job.request_trial(proposal.choices, proposal.nas_params_str, proposal.proposed_after, now),
+        )
+    while job.wants_train_trial:
+        source = next_to_train(tx, job)
+        if source is None:
+            job.end_rounds()
+        else:
+            begin_trial(tx, job, job.request_train_trial(source, now))
+    job.finish(now)
+
+
+def begin_trial(tx: Transaction, job: Job, trial: Trial) -> None:
+    """Stores a new trial and queues its training."""
+    tx.add_trial(trial)
+    tx.record(TrialChanged(job.id, trial.number, trial.state))
+    queue_task(tx, Task(job.id, trial.number, TaskKind.TRAIN, job.spec.train_of(trial.stage).pool))
 
 
 def queue_task(tx: Transaction, task: Task) -> None:
@@ -38,7 +57,7 @@ def settle_if_complete(tx: Transaction, job: Job, trial: Trial, proposals: Propo
         tx.save_trial(trial)
         tx.record(TrialChanged(job.id, trial.number, trial.state))
         return
-    order = job.counts.settled + 1
+    order = job.next_order(trial)
     try:
         worth = reward.compute(job.spec.reward, trial.metrics)
         if not math.isfinite(worth):

@@ -5,7 +5,8 @@
 space.
 """
 
+from nas_shared.search_spaces.encoding import Decision, NasParamsError, SearchSpaceError
 from nas_shared.search_spaces.registry import NAMES, load
-from nas_shared.search_spaces.space import Decision, NasParamsError, SearchSpace, SearchSpaceError
+from nas_shared.search_spaces.space import SearchSpace
 
 __all__ = ["NAMES", "Decision", "NasParamsError", "SearchSpace", "SearchSpaceError", "load"]

@@ -19,7 +19,8 @@ around MobileNetV2's 96 (72, 96, 120). There are therefore two spaces of equal s
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import pyglove as pg
 
@@ -114,6 +115,16 @@ def space_around(reference: MnasNet) -> MnasNet:
             )
             for block in reference.blocks
         ]
+    )
+
+
+def network(values: Mapping[str, Any]) -> object:
+    """What is built: a convolution has neither expansion nor squeeze-and-excitation."""
+    return sorted(
+        (name, value)
+        for name, value in values.items()
+        if not name.endswith((".expand_ratio", ".se_ratio"))
+        or values[f"{name.partition('.')[0]}.block_fn"] == "mbconv"
     )
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyglove as pg
 
-from nas_shared.search_spaces import mnasnet
-from nas_shared.search_spaces.space import SearchSpace, SearchSpaceError
+from nas_shared.search_spaces import mnasnet, spinenet
+from nas_shared.search_spaces.encoding import SearchSpaceError
+from nas_shared.search_spaces.space import SearchSpace
 
-_SHIPPED: dict[str, tuple[Any, dict[str, Any]]] = {
-    # name: (function that returns the hyper value, networks it is known to hold)
-    "mnasnet": (mnasnet.mnasnet, {"mobilenet_v2": mnasnet.MOBILENET_V2}),
-    "mnasnet_a1": (mnasnet.mnasnet_a1, {"mnasnet_a1": mnasnet.MNASNET_A1}),
+_SHIPPED: dict[str, tuple[Any, dict[str, Any], Callable[[Mapping[str, Any]], object]]] = {
+    # name: (function that returns the hyper value, networks it is known to hold, what a point builds)
+    "mnasnet": (mnasnet.mnasnet, {"mobilenet_v2": mnasnet.MOBILENET_V2}, mnasnet.network),
+    "mnasnet_a1": (mnasnet.mnasnet_a1, {"mnasnet_a1": mnasnet.MNASNET_A1}, mnasnet.network),
+    "spinenet": (spinenet.spinenet, {"spinenet49": spinenet.SPINENET_49}, spinenet.network),
 }
 
 NAMES: tuple[str, ...] = tuple(_SHIPPED)
@@ -32,8 +35,8 @@ def load(name: str) -> SearchSpace:
       SearchSpaceError: no such space, or one that cannot be searched; says why.
     """
     if name in _SHIPPED:
-        build, references = _SHIPPED[name]
-        return SearchSpace(name, build(), references)
+        build, references, network = _SHIPPED[name]
+        return SearchSpace(name, build(), references, network)
     if ":" not in name:
         raise SearchSpaceError(
             f"search space {name!r} is not known; expected one of {', '.join(NAMES)}, "

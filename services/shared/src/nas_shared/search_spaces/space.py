@@ -7,57 +7,51 @@ times per search (proposing, storing, reading back) works on tuples of integers.
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import pyglove as pg
 
-
-class SearchSpaceError(ValueError):
-    """The search space is unknown or cannot be searched. Retrying does not help."""
-
-
-class NasParamsError(ValueError):
-    """A `nas_params_str` or a list of choices that the space does not hold. Do not retry."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One choice among a few candidates.
-
-    Attributes:
-      name: where the decision stands in the object, e.g. `blocks[0].kernel_size`; its key
-          in `nas_params_str`.
-      literals: the candidates as PyGlove prints them, e.g. `("0/2 (3)", "1/2 (5)")`; their
-          values in `nas_params_str`.
-    """
-
-    name: str
-    literals: tuple[str, ...]
+from nas_shared.search_spaces.encoding import (
+    Arrangement,
+    Decision,
+    NasParamsError,
+    SearchSpaceError,
+    encoding_of,
+)
 
 
 class SearchSpace:
-    """A flat search space: every decision is taken once and independently of the others.
+    """A flat search space: every decision point is decided once.
 
-    A point of the space is `choices`, the index of the candidate taken for each decision, or,
-    the same in JSON, `nas_params_str`. Objects are immutable and may be shared by threads.
+    A point of the space is `choices`, a row of integers each of which may be changed independently
+    of the others (see `encoding.py`), or `nas_params_str`, the candidate taken for each decision in
+    JSON. Objects are immutable and may be shared by threads.
     """
 
-    def __init__(self, name: str, hyper_value: Any, references: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        hyper_value: Any,
+        references: Mapping[str, Any] | None = None,
+        network: Callable[[Mapping[str, Any]], object] | None = None,
+    ) -> None:
         """Reads the decisions of `hyper_value`.
 
         Args:
           name: how users call the space.
           hyper_value: PyGlove object (or list, or dict) with `pg.oneof` in it.
           references: known points of the space as concrete objects, by name.
+          network: what the values of the decisions, by name, build; its `repr` is equal for equal
+              networks. None: different values are different networks.
         Raises:
           SearchSpaceError: there is no decision in it, one of a kind that is not supported
-              (conditional, several of a list, a range of numbers), or a reference lies
-              outside the space.
+              (conditional, a range of numbers), or a reference lies outside the space.
         """
         # PyGlove materializes its own lists and dicts, but not Python's.
         if type(hyper_value) is list:
@@ -70,13 +64,20 @@ class SearchSpace:
             self._dna_spec = self._template.dna_spec()
         except Exception as error:  # PyGlove checks the user's classes here.
             raise SearchSpaceError(f"search space {name!r}: PyGlove cannot read it: {error}") from error
-        self._decisions = tuple(_decision(name, point) for point in self._dna_spec.elements)
+        self._network = network
+        self._encodings = tuple(
+            encoding_of(point, f"search space {name!r}: decision {str(point.id)!r}")
+            for point in self._dna_spec.elements
+        )
+        self._decisions = tuple(decision for encoding in self._encodings for decision in encoding.decisions)
         if not self._decisions:
             raise SearchSpaceError(
                 f"search space {name!r} has no decision; found {type(hyper_value).__name__}, "
                 "expected a PyGlove value with pg.oneof(...) in it"
             )
-        self._cardinalities = tuple(len(decision.literals) for decision in self._decisions)
+        self._cardinalities = tuple(
+            cardinality for encoding in self._encodings for cardinality in encoding.cardinalities
+        )
         self._json = tuple(
             tuple(f"{json.dumps(decision.name)}: {json.dumps(text)}" for text in decision.literals)
             for decision in self._decisions
@@ -96,12 +97,12 @@ class SearchSpace:
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """All decisions, in the order in which `choices` lists them."""
+        """All decisions, in the order in which `nas_params_str` lists them."""
         return self._decisions
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """Number of candidates of each decision."""
+        """Number of values of each of the `choices`."""
         return self._cardinalities
 
     @property
@@ -120,20 +121,19 @@ class SearchSpace:
         Raises:
           NasParamsError: a choice too many, too few or out of range.
         """
-        if len(choices) != len(self._decisions):
+        if len(choices) != len(self._cardinalities):
             raise NasParamsError(
                 f"found {len(choices)} choices; search space {self._name!r} has "
-                f"{len(self._decisions)} decisions"
+                f"{len(self._cardinalities)} decisions"
             )
-        parts = []
         for i, choice in enumerate(choices):
             if not 0 <= choice < self._cardinalities[i]:
                 raise NasParamsError(
-                    f"{self._decisions[i].name}: found choice {choice}; expected 0 to "
+                    f"{self._name_of_choice(i)}: found choice {choice}; expected 0 to "
                     f"{self._cardinalities[i] - 1}"
                 )
-            parts.append(self._json[i][choice])
-        return "{" + ", ".join(parts) + "}"
+        candidates = self._candidates(choices)
+        return "{" + ", ".join(self._json[i][candidate] for i, candidate in enumerate(candidates)) + "}"
 
     def choices(self, nas_params_str: str) -> tuple[int, ...]:
         """The index of the candidate taken for each decision; inverse of `nas_params_str`.
@@ -143,14 +143,35 @@ class SearchSpace:
               one of the decision's literals; names the key, what was found and what was
               expected.
         """
-        params = _parse(nas_params_str)
-        try:
-            found = tuple(self._index[decision.name][params[decision.name]] for decision in self._decisions)
-        except (KeyError, TypeError):  # TypeError: the value is a list or an object.
-            raise NasParamsError(self._misfit(params)) from None
-        if len(found) != len(params):
-            raise NasParamsError(self._misfit(params))
-        return found
+        candidates = self._candidates_in(nas_params_str)
+        digits: list[int] = []
+        start = 0
+        for encoding in self._encodings:
+            end = start + len(encoding.decisions)
+            try:
+                digits += encoding.digits(candidates[start:end])
+            except NasParamsError as error:
+                raise NasParamsError(
+                    f"nas_params_str does not fit search space {self._name!r}: {error}"
+                ) from None
+            start = end
+        return tuple(digits)
+
+    def identity(self, nas_params_str: str) -> str:
+        """A short text that is the same for two points of the space that build the same network.
+
+        Raises:
+          NasParamsError: as `choices`.
+        """
+        candidates = self._candidates(self.choices(nas_params_str))
+        values = {
+            decision.name: decision.values[candidate]
+            for decision, candidate in zip(self._decisions, candidates, strict=True)
+        }
+        network: object = tuple(values.values())
+        if self._network is not None:
+            network = self._network({name: ast.literal_eval(value) for name, value in values.items()})
+        return hashlib.sha256(repr(network).encode()).hexdigest()[:32]
 
     def materialize(self, nas_params_str: str) -> Any:
         """The concrete object of the user's class, e.g. an `MnasNet` with its blocks.
@@ -161,11 +182,39 @@ class SearchSpace:
           NasParamsError: as `choices`.
         """
         # `pg.materialize` would derive the DNASpec anew, which costs more than all the rest.
-        dna = pg.DNA.from_numbers(list(self.choices(nas_params_str)), self._dna_spec)
+        dna = pg.DNA.from_numbers(list(self._candidates(self.choices(nas_params_str))), self._dna_spec)
         return self._template.decode(dna)
 
     def __repr__(self) -> str:
         return f"SearchSpace({self._name!r}, {len(self._decisions)} decisions)"
+
+    def _candidates(self, choices: Sequence[int]) -> Sequence[int]:
+        """The candidate of each decision."""
+        candidates: list[int] = []
+        start = 0
+        for encoding in self._encodings:
+            end = start + len(encoding.cardinalities)
+            candidates += encoding.candidates(choices[start:end])
+            start = end
+        return candidates
+
+    def _candidates_in(self, nas_params_str: str) -> Sequence[int]:
+        """The candidate of each decision, which need not go together."""
+        params = _parse(nas_params_str)
+        try:
+            found = [self._index[decision.name][params[decision.name]] for decision in self._decisions]
+        except (KeyError, TypeError):  # TypeError: the value is a list or an object.
+            raise NasParamsError(self._misfit(params)) from None
+        if len(found) != len(params):
+            raise NasParamsError(self._misfit(params))
+        return found
+
+    def _name_of_choice(self, i: int) -> str:
+        for encoding in self._encodings:
+            if i < len(encoding.cardinalities):
+                return encoding.decisions[min(i, len(encoding.decisions) - 1)].name
+            i -= len(encoding.cardinalities)
+        raise IndexError(i)
 
     def _encode(self, reference: str, value: Any) -> str:
         try:
@@ -174,7 +223,13 @@ class SearchSpace:
             raise SearchSpaceError(
                 f"search space {self._name!r} does not hold its reference {reference!r}: {error}"
             ) from error
-        return self.nas_params_str(dna.to_numbers())
+        candidates: list[int] = []
+        numbers = dna.to_numbers()
+        for encoding in self._encodings:
+            found = numbers[len(candidates) : len(candidates) + len(encoding.decisions)]
+            # Of equal candidates PyGlove finds the first, always.
+            candidates += encoding.told_apart(found) if isinstance(encoding, Arrangement) else found
+        return "{" + ", ".join(self._json[i][candidate] for i, candidate in enumerate(candidates)) + "}"
 
     def _misfit(self, params: Mapping[str, Any]) -> str:
         """Why `params`, which do not fit, do not fit."""
@@ -193,30 +248,6 @@ class SearchSpace:
             f"{len(self._decisions)} decisions {self._decisions[0].name} … "
             f"{self._decisions[-1].name}"
         )
-
-
-def _decision(space: str, point: Any) -> Decision:
-    """The flat decision that a decision point of PyGlove is, if it is one."""
-    where = f"search space {space!r}: decision {str(point.id)!r}"
-    if not isinstance(point, pg.geno.Choices):
-        raise SearchSpaceError(
-            f"{where} is a {type(point).__name__}; expected pg.oneof(...) over listed values"
-        )
-    if point.num_choices != 1:
-        raise SearchSpaceError(
-            f"{where} makes {point.num_choices} choices from one list (pg.manyof); expected "
-            "one pg.oneof(...) per choice"
-        )
-    for candidate, space_of_candidate in enumerate(point.candidates):
-        if space_of_candidate.elements:
-            raise SearchSpaceError(
-                f"{where}: candidate {candidate} holds decisions of its own; expected "
-                "candidates without pg.oneof(...) in them"
-            )
-    literals = tuple(
-        point.format_candidate(i, display_format="choice_and_literal") for i in range(len(point.candidates))
-    )
-    return Decision(name=str(point.id), literals=literals)
 
 
 def _parse(nas_params_str: str) -> dict[str, Any]:

@@ -14,7 +14,10 @@ from nas_orchestrator.domain.job import (
     JobSpec,
     Limits,
     MeasureSpec,
+    Program,
     TrainSpec,
+    TrainStage,
+    TrialCounts,
 )
 from nas_orchestrator.domain.task import Task, TaskKind
 from nas_orchestrator.domain.trial import Trial
@@ -83,9 +86,10 @@ def spec_from_proto(spec: pb.SearchJobSpec) -> JobSpec:
             multiply_adds_billion=_target_from(spec.reward, "multiply_adds_billion"),
         ),
         limits=limits_from_proto(spec.limits),
-        train=TrainSpec(dict(spec.train.flags), spec.train.accelerator_type, spec.train.accelerator_count),
+        train=_train_from(spec.train, "spec.train"),
         measure=_measure_from(spec.measure) if spec.HasField("measure") else None,
         root_output_dir=spec.root_output_dir,
+        train_stage=_train_stage_from(spec.train_stage) if spec.HasField("train_stage") else None,
     )
 
 
@@ -116,6 +120,16 @@ def spec_to_proto(spec: JobSpec) -> pb.SearchJobSpec:
     if spec.measure is not None:
         message.measure.device_type = spec.measure.device_type
         message.measure.options.CopyFrom(_options_to(spec.measure))
+    if spec.train_stage is not None:
+        stage = spec.train_stage
+        message.train_stage.CopyFrom(
+            pb.TrainStage(
+                train=train_to_proto(stage.train),
+                frequency=stage.frequency,
+                max_parallel_trial_count=stage.max_parallel,
+                trials=stage.trials,
+            )
+        )
     return message
 
 
@@ -126,10 +140,33 @@ def limits_from_proto(limits: pb.Limits) -> Limits:
 
 def train_to_proto(train: TrainSpec) -> pb.TrainSpec:
     """What the trainers are given."""
-    return pb.TrainSpec(
+    message = pb.TrainSpec(
         flags=dict(train.flags),
         accelerator_type=train.accelerator_type,
         accelerator_count=train.accelerator_count,
+    )
+    if train.program is not None:
+        message.program.CopyFrom(pb.Program(image=train.program.image, command=train.program.command))
+        if train.program.timeout_seconds:
+            message.program.timeout.CopyFrom(duration(train.program.timeout_seconds))
+    return message
+
+
+def _train_from(train: pb.TrainSpec, field: str) -> TrainSpec:
+    program = None
+    if train.HasField("program"):
+        timeout = seconds_of(train.program.timeout, f"{field}.program.timeout")
+        program = Program(train.program.image, tuple(train.program.command), timeout)
+    return TrainSpec(dict(train.flags), train.accelerator_type, train.accelerator_count, program)
+
+
+def _train_stage_from(stage: pb.TrainStage) -> TrainStage:
+    defaults = TrainStage()
+    return TrainStage(
+        train=_train_from(stage.train, "spec.train_stage.train"),
+        frequency=stage.frequency or defaults.frequency,
+        max_parallel=stage.max_parallel_trial_count or defaults.max_parallel,
+        trials=tuple(stage.trials),
     )
 
 
@@ -188,7 +225,6 @@ def _options_to(measure: MeasureSpec) -> pb.MeasureOptions:
 
 def job_to_proto(job: Job) -> pb.SearchJob:
     """A job as people see it."""
-    counts = job.counts
     return pb.SearchJob(
         name=job.name,
         display_name=job.display_name,
@@ -196,18 +232,23 @@ def job_to_proto(job: Job) -> pb.SearchJob:
         state=str(job.state),
         error_message=job.error_message,
         output_dir=job.output_dir,
-        trial_counts=pb.TrialCounts(
-            created=counts.created,
-            open=counts.open,
-            succeeded=counts.succeeded,
-            infeasible=counts.infeasible,
-            failed=counts.failed,
-            cancelled=counts.cancelled,
-        ),
+        trial_counts=_counts_to(job.counts),
+        train_trial_counts=_counts_to(job.train_counts),
         best_trial=names.trial_name(job.id, job.best_trial) if job.best_trial else "",
         best_reward=job.best_reward,
         create_time=timestamp(job.create_time),
         end_time=timestamp(job.end_time),
+    )
+
+
+def _counts_to(counts: TrialCounts) -> pb.TrialCounts:
+    return pb.TrialCounts(
+        created=counts.created,
+        open=counts.open,
+        succeeded=counts.succeeded,
+        infeasible=counts.infeasible,
+        failed=counts.failed,
+        cancelled=counts.cancelled,
     )
 
 
@@ -216,7 +257,8 @@ def trial_to_proto(trial: Trial) -> pb.Trial:
     message = pb.Trial(
         name=trial.name,
         state=str(trial.state),
-        stage=pb.Trial.SEARCH,
+        stage=str(trial.stage),
+        source_trial=trial.source_trial,
         nas_params_str=trial.nas_params_str,
         metrics=trial.metrics,
         reward=trial.reward,
@@ -250,8 +292,10 @@ def claim_to_proto(claimed: ClaimedTask, lease_seconds: float) -> task_pb.ClaimT
                 reward_metric=spec.reward.metric,
                 trial_dir=trial.trial_dir,
                 attempt_dir=trial.attempt_dir(task.attempt),
-                spec=train_to_proto(spec.train),
+                spec=train_to_proto(spec.train_of(trial.stage)),
                 measured=spec.measure is not None,
+                stage=str(trial.stage),
+                source_trial_dir=claimed.source_trial_dir,
             )
         )
     else:

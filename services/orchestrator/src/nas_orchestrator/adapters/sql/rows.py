@@ -12,8 +12,9 @@ from nas_orchestrator.domain import events
 from nas_orchestrator.domain.events import Event
 from nas_orchestrator.domain.job import Job, JobSpec, JobState, TrialCounts
 from nas_orchestrator.domain.task import Task, TaskKind, TaskState
-from nas_orchestrator.domain.trial import Trial, TrialState
+from nas_orchestrator.domain.trial import Stage, Trial, TrialState
 
+_COUNTS = ("created", "open", "succeeded", "infeasible", "failed", "cancelled")
 _compact = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -51,6 +52,8 @@ def job_from_row(row: Any) -> Job:
         state=JobState(row.state),
         error_message=row.error_message,
         counts=TrialCounts(row.created, row.open, row.succeeded, row.infeasible, row.failed, row.cancelled),
+        train_counts=TrialCounts(**{name: getattr(row, f"train_{name}") for name in _COUNTS}),
+        train_due=row.train_due,
         best_trial=row.best_trial,
         best_reward=row.best_reward,
         end_time=row.end_time,
@@ -60,19 +63,15 @@ def job_from_row(row: Any) -> Job:
 
 def job_to_row(job: Job) -> dict[str, Any]:
     """Columns of a job but its keys."""
-    counts = job.counts
     return {
         "display_name": job.display_name,
         "spec": _spec_to_text(_ById(job.spec)),
         "output_dir": job.output_dir,
         "state": job.state,
         "error_message": job.error_message,
-        "created": counts.created,
-        "open": counts.open,
-        "succeeded": counts.succeeded,
-        "infeasible": counts.infeasible,
-        "failed": counts.failed,
-        "cancelled": counts.cancelled,
+        **{name: getattr(job.counts, name) for name in _COUNTS},
+        **{f"train_{name}": getattr(job.train_counts, name) for name in _COUNTS},
+        "train_due": job.train_due,
         "best_trial": job.best_trial,
         "best_reward": job.best_reward,
         "create_time": job.create_time,
@@ -106,6 +105,8 @@ def trial_from_row(row: Any) -> Trial:
         train_attempts=row.train_attempts,
         start_time=row.start_time,
         end_time=row.end_time,
+        stage=Stage(row.stage),
+        source_trial=row.source_trial,
         version=row.version,
     )
 
@@ -133,6 +134,8 @@ def trial_to_row(trial: Trial) -> dict[str, Any]:
         "create_time": trial.create_time,
         "start_time": trial.start_time,
         "end_time": trial.end_time,
+        "stage": trial.stage,
+        "source_trial": trial.source_trial,
         "version": trial.version,
     }
 

@@ -26,7 +26,7 @@ from nas_orchestrator.domain import names
 from nas_orchestrator.domain.events import Event
 from nas_orchestrator.domain.job import Job, JobState
 from nas_orchestrator.domain.task import Task, TaskKind, TaskState
-from nas_orchestrator.domain.trial import OPEN_STATES, Trial, TrialState
+from nas_orchestrator.domain.trial import OPEN_STATES, Stage, Trial, TrialState
 from nas_orchestrator.search.algorithm import SettledTrial
 from nas_orchestrator.usecases.store import Conflict
 from nas_shared.errors import NotFound
@@ -56,9 +56,19 @@ _TRIALS_OF_JOB = (
 _TRIALS_BEST_FIRST = (
     sa.select(trials)
     .where(trials.c.job_id == bind("job_id"))
-    .order_by(trials.c.state != TrialState.SUCCEEDED, trials.c.reward.desc(), trials.c.number)
+    .order_by(
+        trials.c.state != TrialState.SUCCEEDED,
+        trials.c.stage != Stage.SEARCH,
+        trials.c.reward.desc(),
+        trials.c.number,
+    )
     .limit(bind("limit"))
     .offset(bind("offset"))
+)
+_TRAINED = sa.select(trials.c.source_trial, trials.c.nas_params_str).where(
+    trials.c.job_id == bind("job_id"),
+    sa.text(f"stage = '{Stage.TRAIN}'"),
+    sa.text(f"state != '{TrialState.CANCELLED}'"),
 )
 _HISTORY = (
     sa.select(trials.c.number, trials.c.choices, trials.c.reward)
@@ -157,10 +167,14 @@ class SqlTransaction:
     # Trials
 
     def trial(self, job_id: int, number: int) -> Trial:
-        row = self._one(_TRIAL, job_id=job_id, number=number)
-        if row is None:
+        trial = self.find_trial(job_id, number)
+        if trial is None:
             raise NotFound(f"{names.trial_name(job_id, number)} does not exist")
-        return trial_from_row(row)
+        return trial
+
+    def find_trial(self, job_id: int, number: int) -> Trial | None:
+        row = self._one(_TRIAL, job_id=job_id, number=number)
+        return None if row is None else trial_from_row(row)
 
     def add_trial(self, trial: Trial) -> None:
         row = trial_to_row(trial)
@@ -179,6 +193,9 @@ class SqlTransaction:
         return [
             trial_from_row(row) for row in self._all(statement, job_id=job_id, offset=offset, limit=limit)
         ]
+
+    def trained_architectures(self, job_id: int) -> Sequence[tuple[str, str]]:
+        return [tuple(row) for row in self._all(_TRAINED, job_id=job_id)]
 
     def history(self, job_id: int, after: int) -> Iterable[SettledTrial]:
         for number, choices, reward in self._cursor.all(_HISTORY, {"job_id": job_id, "after": after}):

@@ -31,6 +31,11 @@ jobs = sa.Table(
     sa.Column("infeasible", sa.Integer, nullable=False),
     sa.Column("failed", sa.Integer, nullable=False),
     sa.Column("cancelled", sa.Integer, nullable=False),
+    # Of stage 2, as above of the search.
+    *(
+        sa.Column(f"train_{name}", sa.Integer, nullable=False, server_default="0")
+        for name in ("created", "open", "succeeded", "infeasible", "failed", "cancelled", "due")
+    ),
     sa.Column("best_trial", sa.Integer, nullable=False),
     sa.Column("best_reward", sa.Double),
     sa.Column("create_time", sa.Double, nullable=False),
@@ -65,6 +70,9 @@ trials = sa.Table(
     sa.Column("create_time", sa.Double, nullable=False),
     sa.Column("start_time", sa.Double),
     sa.Column("end_time", sa.Double),
+    sa.Column("stage", sa.String(8), nullable=False, server_default="SEARCH"),
+    # Stage TRAIN: name of the search trial.
+    sa.Column("source_trial", sa.String(64), nullable=False, server_default=""),
     sa.Column("version", sa.Integer, nullable=False),
     # The history in order; no two trials settle in the same place.
     sa.Index(
@@ -74,6 +82,13 @@ trials = sa.Table(
         unique=True,
         sqlite_where=sa.text("settled_order > 0"),
         postgresql_where=sa.text("settled_order > 0"),
+    ),
+    # Stage 2 is a small part of the trials.
+    sa.Index(
+        "ix_trials_trained",
+        "job_id",
+        sqlite_where=sa.text("stage = 'TRAIN'"),
+        postgresql_where=sa.text("stage = 'TRAIN'"),
     ),
     # The few that are open, however many have ended.
     sa.Index(
