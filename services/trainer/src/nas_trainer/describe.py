@@ -32,10 +32,13 @@ def _parser() -> argparse.ArgumentParser:
         "--nas_params_str",
         required=True,
         help="JSON of the decisions, the path of a .json file with it, or a reference of the space by name "
-        "(mobilenet_v2 in mnasnet, mnasnet_a1 in mnasnet_a1)",
+        "(mobilenet_v2 in mnasnet, mnasnet_a1 in mnasnet_a1, spinenet49 in spinenet)",
     )
     parser.add_argument(
-        "--params_override", default="", help="YAML file or a.b=c,d.e=f; without it 224x224, 1000 classes"
+        "--params_override",
+        default="",
+        help="YAML file or a.b=c,d.e=f; without it 224x224, 1000 classes, "
+        "or, of a detector, 640x640, 91 classes",
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
@@ -75,7 +78,7 @@ def describe(search_space: str, nas_params_str: str, params_override: str = "") 
 
     try:
         params = experiment.configure(
-            TrainerFlags(params_override=params_override),
+            TrainerFlags(params_override=params_override, model=experiment.model_of(search_space)),
             search_space=search_space,
             nas_params_str=nas_params_str,
             devices=Devices(),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from nas_trainer.errors import ConfigError
 
-MODELS = ("classification",)
+MODELS = ("classification", "retinanet")
 JOB_MODES = ("train", "train_and_eval")
 _NOT_YET = (
     "retrain_search_job_dir",

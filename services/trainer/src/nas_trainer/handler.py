@@ -19,7 +19,7 @@ from nas_trainer.data.records import DataError, check_records
 from nas_trainer.devices import Devices
 from nas_trainer.errors import ConfigError, DiskFull, ModelError, NanLoss
 from nas_trainer.flags import TrainerFlags
-from nas_trainer.training import checkpoints, experiment
+from nas_trainer.training import checkpoints, experiment, tasks
 from nas_trainer.training.files import write_text, writing_to
 from nas_trainer.training.loop import StopTraining
 from nas_trainer.training.trial import Trial, fresh_session
@@ -161,7 +161,7 @@ class _Clock:
 def _check_metric(metric: str, flags: TrainerFlags, params: cfg.ExperimentConfig) -> None:
     """A reward made of a metric nobody measures would fail every trial after its training."""
     known = {"loss", "parameters", "trainable_parameters", "multiply_adds"}
-    evaluated = {"top_1_accuracy", f"top_{params.task.evaluation.top_k}_accuracy", "validation_loss"}
+    evaluated = tasks.evaluated(params.task)
     if not metric or metric in known:
         return
     if metric in evaluated:

@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 import tf_keras
+from official.vision.modeling import retinanet_model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,9 @@ def parameters_without_batch_norm(model: tf_keras.Model) -> int:
 def inference_graph(model: tf_keras.Model, input_size: list[int]) -> tf.Graph:
     """One inference of `model` for a single image of `input_size` (height, width, channels)."""
     image = tf.TensorSpec([1, *input_size], tf.float32)
-    infer = tf.function(lambda images: model(images, training=False), autograph=False)
+    # Outside training a detector also turns its outputs into boxes, for which it would want anchors.
+    training = isinstance(model, retinanet_model.RetinaNetModel)
+    infer = tf.function(lambda images: model(images, training=training), autograph=False)
     return infer.get_concrete_function(image).graph
 
 

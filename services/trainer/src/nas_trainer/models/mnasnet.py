@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import tf_keras
 from official.modeling import hyperparams
-from official.vision.configs import backbones
 from official.vision.modeling.backbones import factory, mobilenet
 
 from nas_shared import search_spaces
@@ -55,14 +54,6 @@ class MnasNet(hyperparams.Config):
     feature_filters: int = FEATURE_FILTERS
     stochastic_depth_drop_rate: float = 0.0
     flat_stochastic_depth_drop_rate: bool = True
-
-
-@dataclasses.dataclass
-class Backbone(backbones.Backbone):
-    """The library's choice of backbones and ours."""
-
-    type: str | None = "mnasnet"
-    mnasnet: MnasNet = dataclasses.field(default_factory=MnasNet)
 
 
 class Stage(Protocol):
@@ -136,7 +127,7 @@ def build_mnasnet(
     norm_activation_config: hyperparams.Config,
     l2_regularizer: tf_keras.regularizers.Regularizer | None = None,
 ) -> tf_keras.Model:
-    """Builds the backbone a `Backbone` configuration of type `mnasnet` describes.
+    """Builds the backbone a `Backbone` configuration (see `backbone.py`) of type `mnasnet` describes.
 
     Raises:
         NasParamsError: if `nas_params_str` does not fit the search space.

@@ -6,7 +6,8 @@ from pathlib import Path
 import tensorflow as tf
 import tf_keras
 from official.core import config_definitions as cfg
-from official.vision.serving import image_classification as serving
+from official.vision.configs import retinanet
+from official.vision.serving import detection, image_classification
 
 from nas_trainer.training.files import new_directory
 
@@ -15,7 +16,10 @@ SIGNATURE = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 
 
 class ServingModel:
-    """A model as it is served: uint8 images in (`inputs`), `logits` and `probs` out.
+    """A model as it is served: uint8 images in (`inputs`); `logits` and `probs` out of a classifier.
+
+    A detector gives `detection_boxes` (ymin, xmin, ymax, xmax in pixels of the image), `detection_scores`,
+    `detection_classes` and `num_detections`.
 
     Preprocessing (crop, resize, normalise) is the library's and part of the SavedModel; the image
     size is left open. The function is traced once and saved as often as wanted with the weights the
@@ -30,7 +34,8 @@ class ServingModel:
 
     def __init__(self, params: cfg.ExperimentConfig, model: tf_keras.Model, batch_size: int | None):
         self.model = model
-        module = serving.ClassificationModule(
+        is_detector = isinstance(params.task, retinanet.RetinaNetTask)
+        module = (detection.DetectionModule if is_detector else image_classification.ClassificationModule)(
             params=params,
             batch_size=batch_size,
             input_image_size=list(params.task.model.input_size[:2]),

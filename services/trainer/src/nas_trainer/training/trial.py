@@ -13,11 +13,10 @@ from official.common import distribute_utils
 from official.core import config_definitions as cfg
 from official.core import train_utils
 from official.modeling import optimization, performance
-from official.vision.modeling import factory
-from official.vision.tasks import image_classification
 
 from nas_trainer.errors import ConfigError, ModelError, NanLoss
 from nas_trainer.models import analysis
+from nas_trainer.training import tasks
 from nas_trainer.training.checkpoints import CertainCheckpointManager, ExperimentRunner
 from nas_trainer.training.export import ServingModel
 from nas_trainer.training.loop import ReportProgress, StepwiseTrainer
@@ -27,36 +26,6 @@ Report = Callable[[int, Mapping[str, float]], None]
 _FLOAT32 = "float32"
 
 
-class ClassificationTask(image_classification.ImageClassificationTask):
-    """The library's task, fit for a process that does many short trials."""
-
-    def build_inputs(
-        self, params: cfg.DataConfig, input_context: tf.distribute.InputContext | None = None
-    ) -> tf.data.Dataset:
-        """The library's input, without the thread that tunes it.
-
-        That thread sleeps for up to a minute at a time, and an iterator cannot be freed while it
-        does: a warm worker would wait there after every trial (see also `Devices.strategy`).
-        """
-        options = tf.data.Options()
-        options.autotune.enabled = False
-        return super().build_inputs(params, input_context).with_options(options)
-
-    def build_model(self) -> tf_keras.Model:
-        """The library's model, not run a second time to be built: a functional model is built."""
-        config = self.task_config
-        decay = config.losses.l2_weight_decay
-        model = factory.build_classification_model(
-            input_specs=tf_keras.layers.InputSpec(shape=[None, *config.model.input_size]),
-            model_config=config.model,
-            # Half, as the library does: Keras has no 1/2 in front of the square.
-            l2_regularizer=tf_keras.regularizers.l2(decay / 2.0) if decay else None,
-        )
-        if config.freeze_backbone:
-            model.backbone.trainable = False
-        return model
-
-
 def build_model(params: cfg.ExperimentConfig) -> tf_keras.Model:
     """The model `params` describe, untrained.
 
@@ -64,7 +33,7 @@ def build_model(params: cfg.ExperimentConfig) -> tf_keras.Model:
         ModelError: if it cannot be built.
     """
     try:
-        return ClassificationTask(params.task).build_model()
+        return tasks.of(params.task).build_model()
     except (ValueError, tf.errors.InvalidArgumentError) as error:
         raise ModelError(f"the network cannot be built: {error}") from error
 
@@ -117,7 +86,7 @@ class Trial:
         self._strategy = distribute_utils.get_distribution_strategy(
             params.runtime.distribution_strategy, num_gpus=params.runtime.num_gpus
         )
-        self._task = ClassificationTask(params.task, logging_dir=str(directory))
+        self._task = tasks.of(params.task, logging_dir=str(directory))
         with self._strategy.scope():
             model = build_model(params)
             optimizer = train_utils.create_optimizer(self._task, params)
@@ -182,7 +151,7 @@ class Trial:
             NanLoss: the loss is no number.
         """
         with self._strategy.scope():
-            metrics = _named(self._runner.controller.evaluate(self._params.trainer.validation_steps))
+            metrics = tasks.named(self._runner.controller.evaluate(self._params.trainer.validation_steps))
         if "validation_loss" not in metrics:
             raise ConfigError(
                 "task.validation_data: no batch to evaluate; expected at least "
@@ -235,7 +204,7 @@ class Trial:
         self._progress(output)
 
     def _hear_evaluation(self, output: Mapping[str, tf.Tensor]) -> None:
-        finite = {name: value for name, value in _named(output).items() if math.isfinite(value)}
+        finite = {name: value for name, value in tasks.named(output).items() if math.isfinite(value)}
         self._report(self.step, finite)
 
 
@@ -246,14 +215,6 @@ def _create_slots(optimizer: tf_keras.optimizers.Optimizer, variables: Sequence[
     """
     create = getattr(optimizer, "build", None) or optimizer._create_all_weights
     create(variables)
-
-
-def _named(output: Mapping[str, tf.Tensor]) -> dict[str, float]:
-    """Evaluation results under the names of the contract."""
-    names = {"accuracy": "top_1_accuracy"}
-    return {
-        names.get(name, name): float(value) for name, value in output.items() if name != "steps_per_second"
-    }
 
 
 @contextlib.contextmanager
