@@ -39,10 +39,9 @@ def test_validation_data_is_needed_only_for_evaluation(off):
     ("flags", "message"),
     [
         ({"trainig_data_path": "x"}, r"trainig_data_path: unknown .* training_data_path"),
-        ({"retrain_search_job_dir": "x"}, "retrain_search_job_dir: stage-2 .* not supported yet"),
         ({"validation_data_path": "x"}, "training_data_path: missing"),
         ({"training_data_path": "x"}, "validation_data_path: missing"),
-        (DATA | {"model": "retinanet"}, "model: found 'retinanet'; expected one of classification"),
+        (DATA | {"model": "unet"}, "model: found 'unet'; expected one of classification, retinanet"),
         (DATA | {"job_mode": "eval"}, "job_mode: found 'eval'"),
         (DATA | {"skip_eval": "yes"}, "skip_eval: found 'yes'; expected True or False"),
         (DATA | {"target_memory_mb": "0"}, "target_memory_mb: found 0; expected a number above 0"),

@@ -9,9 +9,37 @@ from nas_trainer.flags import TrainerFlags
 from nas_trainer.training import experiment
 
 
-def configure(params_override, devices=Devices()):  # noqa: B008  (frozen)
-    flags = TrainerFlags(params_override=params_override, training_data_path="t", validation_data_path="v")
-    return experiment.configure(flags, search_space="mnasnet", nas_params_str="{}", devices=devices)
+def configure(params_override, devices=Devices(), model="classification", search_space="mnasnet"):  # noqa: B008  (frozen)
+    flags = TrainerFlags(
+        params_override=params_override, training_data_path="t", validation_data_path="v", model=model
+    )
+    return experiment.configure(flags, search_space=search_space, nas_params_str="{}", devices=devices)
+
+
+def configure_detector(params_override):
+    return configure(params_override, model="retinanet", search_space="spinenet")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("task.model.input_size=[100,128,3]", r"input_size: found \[100, 128, 3\]; .* multiples of 128"),
+        ("task.model.num_classes=1", "num_classes: found 1; expected 2 or more, the background included"),
+        ("task.model.min_level=2", "min_level, max_level: found 2, 7; expected 3, 7"),
+        ("task.annotation_file=coco.json", "annotation_file: found 'coco.json'"),
+        ("task.model.anchor.aspect_ratios=[0.0]", "aspect_ratios"),
+        ("task.model.backbone.type=resnet", "backbone.type: found 'resnet'; expected 'nas_spinenet'"),
+        ("task.model.head.num_filters=0", "head.num_filters: found 0"),
+    ],
+)
+def test_a_detector_that_cannot_be_built_is_refused_by_key(override, message):
+    with pytest.raises(ConfigError, match=message):
+        configure_detector(override)
+
+
+def test_a_search_space_is_trained_by_the_model_it_is_for():
+    with pytest.raises(ConfigError, match="model: found 'classification'; .* 'spinenet' are for 'retinanet'"):
+        configure("", search_space="spinenet")
 
 
 @pytest.mark.parametrize("separator", [",", " ", ", "])
@@ -35,7 +63,12 @@ def test_exponent_without_a_dot_is_a_number(tmp_path):
 
 @pytest.mark.parametrize("name", overrides.shipped())
 def test_every_shipped_configuration_is_valid_and_found_by_base_name(name):
-    params = configure(f"tf_vision/configs/experiments/{name}")
+    detects = "spinenet" in name
+    params = configure(
+        f"tf_vision/configs/experiments/{name}",
+        model="retinanet" if detects else "classification",
+        search_space="spinenet" if detects else "mnasnet",
+    )
     assert params.trainer.train_steps > 0
     assert params.trainer.summary_interval % params.trainer.steps_per_loop == 0
 

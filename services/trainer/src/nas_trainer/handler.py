@@ -1,6 +1,7 @@
 """The story of a trial."""
 
 import dataclasses
+import functools
 import gc
 import logging
 import math
@@ -72,10 +73,12 @@ class TrainHandler:
             devices=self._devices,
         )
         _check_metric(work.reward_metric, flags, params)
-        num_classes = params.task.model.num_classes
-        check_records(flags.training_data_path, num_classes=num_classes, flag="training_data_path")
+        check = functools.partial(
+            check_records, num_classes=params.task.model.num_classes, has_boxes=flags.model == "retinanet"
+        )
+        check(flags.training_data_path, flag="training_data_path")
         if flags.evaluates:
-            check_records(flags.validation_data_path, num_classes=num_classes, flag="validation_data_path")
+            check(flags.validation_data_path, flag="validation_data_path")
         return params
 
     def _train(

@@ -134,7 +134,7 @@ def _load(content: str, source: str) -> Any:
 def _check(config: hyperparams.Config, tree: dict[Any, Any], source: str, path: str) -> None:
     for key, value in tree.items():
         where = f"{source}: {path}{key}"
-        known = config.as_dict()
+        known = _keys(config)
         if key not in known:
             raise ConfigError(f"{where}: unknown key; expected one of {', '.join(sorted(known))}")
         current = getattr(config, key)
@@ -142,6 +142,12 @@ def _check(config: hyperparams.Config, tree: dict[Any, Any], source: str, path: 
             _check(current, value, source, f"{path}{key}.")
         else:
             _check_leaf(config, key, current, value, where)
+
+
+def _keys(config: hyperparams.Config) -> set[str]:
+    """Every key that may be set; of a choice (`optimizer: {type: sgd, …}`) also those not chosen so far."""
+    declared = {field.name for field in dataclasses.fields(config)} - {"default_params", "restrictions"}
+    return declared | set(config.as_dict())
 
 
 def _check_leaf(config: hyperparams.Config, key: str, current: Any, value: Any, where: str) -> None:

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from nas_shared.cli import CommandError, UsageError, run_command
 from nas_trainer.data.files import DataError
+from nas_trainer.data.scenes import NUM_SCENES, SCENE_SIZE, DigitScenes
 from nas_trainer.data.sources import DIGITS_SIZE, Digits, ImageFolder, ImageSource
 from nas_trainer.data.writer import (
     TRAIN,
@@ -81,12 +82,12 @@ def _run(flags: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="prepare_data",
-        description="Makes TFRecord files for image classification, split into training and "
-        "validation data, from scikit-learn's digits or from a folder of images per class.",
+        description="Makes TFRecord files for image classification or detection, split into training and "
+        "validation data, from scikit-learn's digits, scenes made of them, or a folder of images per class.",
         allow_abbrev=False,
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--dataset", choices=["digits"], help="a data set that is built in")
+    source.add_argument("--dataset", choices=["digits", "digit_scenes"], help="a data set that is built in")
     source.add_argument("--image_dir", help="folder that holds one folder of images per class")
     parser.add_argument("--output_dir", required=True, help="where the files go; made if missing")
     parser.add_argument(
@@ -100,7 +101,10 @@ def _parser() -> argparse.ArgumentParser:
         "--image_size",
         type=int,
         help="shorter side of the images in pixels, their shape is kept "
-        f"(digits: {DIGITS_SIZE}; folders: as they are)",
+        f"(digits: {DIGITS_SIZE}; digit_scenes: {SCENE_SIZE}; folders: as they are)",
+    )
+    parser.add_argument(
+        "--num_images", type=int, default=NUM_SCENES, help="digit_scenes: scenes to draw (%(default)s)"
     )
     parser.add_argument("--num_shards", type=int, default=2, help="files per part of the data (%(default)s)")
     parser.add_argument(
@@ -130,7 +134,7 @@ def _check_flags(flags: argparse.Namespace) -> None:
             f"--validation_fraction: found {flags.validation_fraction:g}, expected a number "
             f"between 0 and 1, both excluded"
         )
-    for name in ("num_shards", "image_size"):
+    for name in ("num_shards", "image_size", "num_images"):
         value = getattr(flags, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name}: found {value}, expected 1 or more")
@@ -141,6 +145,13 @@ def _check_flags(flags: argparse.Namespace) -> None:
 def _open_source(flags: argparse.Namespace) -> ImageSource:
     if flags.dataset == "digits":
         return Digits(flags.image_size or DIGITS_SIZE)
+    if flags.dataset == "digit_scenes":
+        return DigitScenes(
+            max(flags.num_images, 2),
+            flags.image_size or SCENE_SIZE,
+            validation_fraction=flags.validation_fraction,
+            seed=flags.seed,
+        )
     folder = ImageFolder.open(Path(flags.image_dir), size=flags.image_size)
     if folder.skipped:
         print(
@@ -152,14 +163,10 @@ def _open_source(flags: argparse.Namespace) -> ImageSource:
 
 
 def _split(source: ImageSource, flags: argparse.Namespace) -> Split:
-    images = Counter(source.labels)
-    for label, name in enumerate(source.class_names):
-        if images[label] < 2:
-            raise DataError(
-                f"{source.description}: class {name!r} has {images[label]} image, expected 2 or "
-                f"more: one to train on and one to validate with"
-            )
-    split = split_by_class(source.labels, validation_fraction=flags.validation_fraction, seed=flags.seed)
+    if isinstance(source, DigitScenes):
+        split = Split(source.train, source.validation)
+    else:
+        split = _split_by_class(source, flags)
     for part, indices in ((TRAIN, split.train), (VALIDATION, split.validation)):
         if len(indices) < flags.num_shards:
             raise UsageError(
@@ -167,6 +174,17 @@ def _split(source: ImageSource, flags: argparse.Namespace) -> Split:
                 f"number of {part} images"
             )
     return split
+
+
+def _split_by_class(source: ImageSource, flags: argparse.Namespace) -> Split:
+    images = Counter(source.labels)
+    for label, name in enumerate(source.class_names):
+        if images[label] < 2:
+            raise DataError(
+                f"{source.description}: class {name!r} has {images[label]} image, expected 2 or "
+                f"more: one to train on and one to validate with"
+            )
+    return split_by_class(source.labels, validation_fraction=flags.validation_fraction, seed=flags.seed)
 
 
 def _print_result(source: ImageSource, dataset: Dataset) -> None:

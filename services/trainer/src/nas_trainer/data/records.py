@@ -13,6 +13,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from nas_trainer.data.annotated import BOX_FIELDS, OBJECT_LABEL_FIELD, BoxError, check_objects
 from nas_trainer.data.files import DataError, file_version, match_files, open_file, os_errors
 from nas_trainer.data.images import ImageError, check_image
 from nas_trainer.data.tfrecord import RecordError, example_class, read_records
@@ -51,19 +52,21 @@ def check_records(
     flag: str,
     limit: int | None = None,
     decode_limit: int = 2000,
+    has_boxes: bool = False,
 ) -> RecordsSummary:
-    """Checks TFRecord files of images with a class each.
+    """Checks TFRecord files of images with a class each, or with boxes.
 
     A file that has not changed since this process checked it is not read again, so the second
     trial of a warm worker pays for a look at the directory only.
 
     Args:
       pattern: files and globs, separated by commas, as the Model Garden takes them.
-      num_classes: labels must lie in 0..num_classes - 1.
+      num_classes: labels must lie in 0..num_classes - 1; those of boxes above 0, the background.
       flag: where the pattern came from, for messages: `training_data_path`.
       limit: records to check per file; None checks them all.
       decode_limit: images to decode completely, spread evenly over the files, from the start of
         each. A 32x32 image takes 0.1 ms, a photograph of 500x400 about 2 ms.
+      has_boxes: whether the records are of detection: boxes and their labels instead of one label.
     Raises:
       DataError: at the first defect.
     """
@@ -77,7 +80,7 @@ def check_records(
         try:
             with os_errors(path):
                 version = file_version(path)
-                found = _check_file(path, version, num_classes, limit, decode_per_file)
+                found = _check_file(path, version, num_classes, limit, decode_per_file, has_boxes)
         except RecordError as error:
             raise DataError(f"{flag}: {path}, record {error.record} (counted from 0): {error}") from error
         except _FieldError as error:
@@ -91,6 +94,8 @@ def check_records(
         classes_seen |= found.classes_seen
     if not records:
         raise DataError(f"{flag}: found no record in {_name_files(files)}, expected at least one")
+    if has_boxes and not classes_seen:
+        raise DataError(f"{flag}: found no box in {records} records of {_name_files(files)}, expected some")
     return RecordsSummary(files, records, decoded, frozenset(classes_seen))
 
 
@@ -119,6 +124,7 @@ def _check_file(
     num_classes: int,
     limit: int | None,
     decode_limit: int,
+    has_boxes: bool,
 ) -> _FileSummary:
     example_type = example_class()
     classes_seen: set[int] = set()
@@ -131,13 +137,16 @@ def _check_file(
                 features = example_type.FromString(data).features.feature
             except DecodeError as error:
                 raise RecordError(number, "is no tf.train.Example") from error
-            classes_seen.add(_check_example(features, number, num_classes, decode=number < decode_limit))
+            _check_image(features, number, decode=number < decode_limit)
+            if has_boxes:
+                classes_seen.update(_check_boxes(features, number, num_classes))
+            else:
+                classes_seen.add(_check_label(features, number, num_classes))
             count = number + 1
     return _FileSummary(count, min(count, decode_limit), frozenset(classes_seen))
 
 
-def _check_example(features: Any, record: int, num_classes: int, *, decode: bool) -> int:
-    """Checks the features of one record and returns its label."""
+def _check_image(features: Any, record: int, *, decode: bool) -> None:
     image = _single_value(features, record, IMAGE_FIELD, "bytes_list")
     try:
         check_image(image, decode=decode)
@@ -147,11 +156,42 @@ def _check_example(features: Any, record: int, num_classes: int, *, decode: bool
         pixels = _single_value(features, record, field, "int64_list")
         if pixels < 1:
             raise _FieldError(record, field, f"found {pixels}, expected 1 or more pixels")
+
+
+def _check_label(features: Any, record: int, num_classes: int) -> int:
+    """The label of a record of classification."""
     label: int = _single_value(features, record, LABEL_FIELD, "int64_list")
     if not 0 <= label < num_classes:
         expected = f"expected a class from 0 to {num_classes - 1} ({num_classes} classes)"
         raise _FieldError(record, LABEL_FIELD, f"found {label}, {expected}")
     return label
+
+
+def _check_boxes(features: Any, record: int, num_classes: int) -> Sequence[int]:
+    """The labels of a record of detection; there may be none."""
+    xmin, xmax, ymin, ymax = (_values(features, record, field, "float_list") for field in BOX_FIELDS)
+    labels = _values(features, record, OBJECT_LABEL_FIELD, "int64_list")
+    try:
+        check_objects(xmin, xmax, ymin, ymax, labels, num_classes)
+    except BoxError as error:
+        raise _FieldError(record, error.field, str(error)) from error
+    return labels
+
+
+def _values(features: Any, record: int, field: str, kind: str) -> Sequence[Any]:
+    """All values of a field, which must be of the list type `kind` unless it is empty."""
+    expected = f"expected {_TYPE_NAMES[kind]} values"
+    if field not in features:
+        present = ", ".join(sorted(features)) or "none"
+        raise _FieldError(record, field, f"is missing, {expected}; the record has {present}")
+    found_kind = features[field].WhichOneof("kind")
+    if found_kind is None:
+        return ()
+    values: Sequence[Any] = getattr(features[field], found_kind).value
+    if values and found_kind != kind:
+        found = f"found {len(values)} {_TYPE_NAMES[found_kind]} value(s)"
+        raise _FieldError(record, field, f"{found}, {expected}")
+    return values
 
 
 def _single_value(features: Any, record: int, field: str, kind: str) -> Any:

@@ -6,11 +6,12 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from nas_trainer.data.annotated import AnnotatedImage
 from nas_trainer.data.files import DataError
 from nas_trainer.data.images import TRAINABLE_FORMATS, ImageError, load_image, open_image
 
@@ -48,15 +49,20 @@ class ImageSource(Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes; the place in the tuple is the label."""
+        """Names of the classes, in the order of their labels."""
+        ...
+
+    @property
+    def first_label(self) -> int:
+        """Label of the first class: 0, or 1 of images with boxes, where 0 is the background."""
         ...
 
     @property
     def labels(self) -> tuple[int, ...]:
-        """The label of every image, in the order of `read`'s index."""
+        """The label of every image, in the order of `read`'s index; of images with boxes none."""
         ...
 
-    def read(self, index: int) -> EncodedImage:
+    def read(self, index: int) -> EncodedImage | AnnotatedImage:
         """Reads image `index`.
 
         Raises:
@@ -69,6 +75,7 @@ class Digits:
     """The test part of UCI's handwritten digits: 1,797 scans of 8x8 pixels and 17 grey levels."""
 
     description = "scikit-learn digits (UCI optical recognition of handwritten digits)"
+    first_label = 0
 
     def __init__(self, size: int = DIGITS_SIZE) -> None:
         # Takes a second to import; a folder of images does without it.
@@ -104,6 +111,7 @@ class ImageFolder:
       size: shorter side of every image in pixels; None leaves the images as they are.
     """
 
+    first_label: ClassVar[int] = 0
     directory: Path
     class_names: tuple[str, ...]
     labels: tuple[int, ...]

@@ -14,7 +14,7 @@ The tests read what is written here with tf.data, and read here what TensorFlow 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, BinaryIO
 
@@ -28,7 +28,7 @@ _HEADER_BYTES = _LENGTH.size + _CHECKSUM.size
 # No record of images comes near this; a length above it means damage that happens to pass.
 _MAX_RECORD_BYTES = 2**31 - 1
 
-FeatureValue = bytes | int | float
+FeatureValue = bytes | int | float | Sequence[float]
 
 
 class RecordError(Exception):
@@ -84,7 +84,7 @@ def read_records(file: BinaryIO) -> Iterator[bytes]:
 
 
 def encode_example(features: Mapping[str, FeatureValue]) -> bytes:
-    """Serialises one tf.train.Example; every feature holds one value.
+    """Serialises one tf.train.Example; a feature holds one value, or a sequence of floats or of integers.
 
     The same features give the same bytes, whatever order they came in.
     """
@@ -95,8 +95,12 @@ def encode_example(features: Mapping[str, FeatureValue]) -> bytes:
             feature.bytes_list.value.append(value)
         elif isinstance(value, int):
             feature.int64_list.value.append(value)
-        else:
+        elif isinstance(value, float):
             feature.float_list.value.append(value)
+        elif all(isinstance(item, int) for item in value):
+            feature.int64_list.value.extend(value)
+        else:
+            feature.float_list.value.extend(value)
     encoded: bytes = example.SerializeToString(deterministic=True)
     return encoded
 

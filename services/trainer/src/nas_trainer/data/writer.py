@@ -8,15 +8,23 @@ import random
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nas_trainer.data.annotated import (
+    OBJECT_LABEL_FIELD,
+    XMAX_FIELD,
+    XMIN_FIELD,
+    YMAX_FIELD,
+    YMIN_FIELD,
+    AnnotatedImage,
+)
 from nas_trainer.data.files import DataError
 from nas_trainer.data.records import HEIGHT_FIELD, IMAGE_FIELD, LABEL_FIELD, WIDTH_FIELD
 from nas_trainer.data.sources import ImageSource
-from nas_trainer.data.tfrecord import encode_example, write_record
+from nas_trainer.data.tfrecord import FeatureValue, encode_example, write_record
 
 TRAIN = "train"
 VALIDATION = "validation"
@@ -114,18 +122,21 @@ def write_dataset(
     with _temporary_dir_in(output_dir) as temporary:
         parts = {TRAIN: split.train, VALIDATION: split.validation}
         written = 0
+        counts: dict[str, Counter[int]] = {part: Counter() for part in parts}
         for part, indices in parts.items():
             for shard in range(num_shards):
                 path = temporary / f"{part}-{shard:05d}-of-{num_shards:05d}.tfrecord"
                 with path.open("wb") as file:
                     for index in indices[shard::num_shards]:
-                        written += write_record(file, _encode_record(source, index))
+                        record, labels = _encode_record(source, index)
+                        written += write_record(file, record)
+                        counts[part].update(labels)
                         on_image(part)
                     file.flush()
                     os.fsync(file.fileno())
         names = "".join(f"{name}\n" for name in source.class_names)
         (temporary / LABELS_FILE).write_text(names, encoding="utf-8")
-        description = _describe(source, split, num_shards)
+        description = _describe(source, split, num_shards, counts)
         (temporary / DATASET_FILE).write_text(description, encoding="utf-8")
         _publish(temporary, output_dir, existing)
     return Dataset(output_dir, len(split.train), len(split.validation), written)
@@ -137,28 +148,38 @@ def existing_files(output_dir: Path) -> list[Path]:
     return [path for pattern in patterns for path in sorted(output_dir.glob(pattern))]
 
 
-def _encode_record(source: ImageSource, index: int) -> bytes:
+def _encode_record(source: ImageSource, index: int) -> tuple[bytes, Sequence[int]]:
+    """The record of an image, and the labels in it."""
     image = source.read(index)
-    return encode_example(
-        {
-            IMAGE_FIELD: image.data,
-            HEIGHT_FIELD: image.height,
-            WIDTH_FIELD: image.width,
-            LABEL_FIELD: source.labels[index],
+    features: dict[str, FeatureValue] = {
+        IMAGE_FIELD: image.data,
+        HEIGHT_FIELD: image.height,
+        WIDTH_FIELD: image.width,
+    }
+    if isinstance(image, AnnotatedImage):
+        labels: Sequence[int] = image.labels
+        features |= {
+            XMIN_FIELD: [box.xmin for box in image.boxes],
+            XMAX_FIELD: [box.xmax for box in image.boxes],
+            YMIN_FIELD: [box.ymin for box in image.boxes],
+            YMAX_FIELD: [box.ymax for box in image.boxes],
+            OBJECT_LABEL_FIELD: list(labels),
         }
-    )
+    else:
+        labels = [source.labels[index]]
+        features[LABEL_FIELD] = labels[0]
+    return encode_example(features), labels
 
 
-def _describe(source: ImageSource, split: Split, num_shards: int) -> str:
-    train = Counter(source.labels[index] for index in split.train)
-    validation = Counter(source.labels[index] for index in split.validation)
+def _describe(source: ImageSource, split: Split, num_shards: int, counts: Mapping[str, Counter[int]]) -> str:
     classes = [
-        {"name": name, "label": label, TRAIN: train[label], VALIDATION: validation[label]}
-        for label, name in enumerate(source.class_names)
+        {"name": name, "label": label, TRAIN: counts[TRAIN][label], VALIDATION: counts[VALIDATION][label]}
+        for label, name in enumerate(source.class_names, source.first_label)
     ]
     description = {
         "source": source.description,
-        "num_classes": len(classes),
+        # Where labels start at 1, 0 is the background, a class that the model has, too.
+        "num_classes": len(classes) + source.first_label,
         "train_images": len(split.train),
         "validation_images": len(split.validation),
         "shards_per_part": num_shards,
