@@ -120,12 +120,16 @@ class Display:
         return grid
 
     def _counts(self) -> RenderableType:
-        counts, job = self._progress.job.trial_counts, self._progress.job
+        job = self._progress.job
+        counts = job.trial_counts if self._progress.searches else job.train_trial_counts
         text = Text("  ")
         text.append(f"✔ {counts.succeeded} done", style="green" if counts.succeeded else "dim")
         text.append(f"   ▶ {counts.open} running", style="cyan" if counts.open else "dim")
         text.append(f"   ✘ {counts.failed} failed", style="bold red" if counts.failed else "dim")
         text.append(f"   ○ {counts.infeasible} infeasible", style="yellow" if counts.infeasible else "dim")
+        trained = job.train_trial_counts
+        if self._progress.searches and trained.created:
+            text.append(f"   ◆ stage 2: {trained.succeeded} done, {trained.open} running", style="blue")
         if job.HasField("best_reward"):
             number = job.best_trial.rpartition("/")[2]
             text.append(f"   ★ best reward {job.best_reward:.4f}", style="bold magenta")
@@ -137,7 +141,7 @@ class Display:
         grid = Table.grid(padding=(0, 2))
         for trial in trials[:_TRIALS_SHOWN]:
             grid.add_row(
-                Text(f"  trial {trial_number(trial):>3}", style="bold"),
+                Text(f"  trial {trial_number(trial):>3}{wording.source(trial)}", style="bold"),
                 Text(_activity(trial), style="cyan" if trial.state == _Trial.ACTIVE else "dim"),
                 Text(_measurement(trial)),
                 Text(_elapsed(trial, moment), style="dim"),

@@ -38,12 +38,12 @@ def list_trials(values: Values) -> int:
         path = Path(values["trials_output_file"]).expanduser().absolute()
         results.write_trials(path, job, trials)
     state = resources_pb2.SearchJob.State.Name(job.state)
-    results.print_trials(
+    created = job.trial_counts.created + job.train_trial_counts.created
+    results.print_stages(
         console,
         job,
         trials,
-        title=f"{len(trials)} of {job.trial_counts.created} trials of {job.display_name} "
-        f"({job.name}, {state}), best first",
+        title=f"{len(trials)} of {created} trials of {job.display_name} ({job.name}, {state}), best first",
     )
     for trial in trials:
         why = trial.error_message or trial.infeasible_reason

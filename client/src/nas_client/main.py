@@ -1,16 +1,46 @@
 """`vertex_nas_cli.py COMMAND --flag=value …`: finds the command, reads its flags, runs it."""
 
 import difflib
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 
 from nas_client import program
-from nas_client.flags import LIST_TRIALS, NOT_YET_COMMANDS, SEARCH, SEARCH_RESUME, Values, parse
+from nas_client.flags import (
+    BUILD,
+    LIST_TRIALS,
+    NOT_YET_COMMANDS,
+    RUN_LATENCY,
+    SEARCH,
+    SEARCH_IN_LOCAL,
+    SEARCH_RESUME,
+    TRAIN_COMMAND,
+    Values,
+    parse,
+)
 from nas_client.flags.table import CommandFlags
 from nas_shared.cli import EXIT_OK, UsageError, run_command
 
 _PREPARE_DATA = "prepare_data"
-_COMMANDS: tuple[CommandFlags, ...] = (SEARCH, SEARCH_RESUME, LIST_TRIALS)
+_COMMANDS: tuple[CommandFlags, ...] = (
+    BUILD,
+    SEARCH_IN_LOCAL,
+    SEARCH,
+    SEARCH_RESUME,
+    TRAIN_COMMAND,
+    LIST_TRIALS,
+    RUN_LATENCY,
+)
+# Where the function of each is.
+_MODULES = {
+    "build": "build",
+    "search_in_local": "local",
+    "search": "search",
+    "search_resume": "search",
+    "train": "train",
+    "list_trials": "list_trials",
+    "run_latency_calculator_local": "latency",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,13 +77,9 @@ def _run(words: list[str]) -> int:
 
 def _action(command: CommandFlags) -> Callable[[Values], int]:
     # What a command needs is imported with it: the help and a usage error come at once.
-    if command is LIST_TRIALS:
-        from nas_client.list_trials import list_trials
-
-        return list_trials
-    from nas_client.search import search, search_resume
-
-    return search if command is SEARCH else search_resume
+    module = importlib.import_module(f"nas_client.{_MODULES[command.name]}")
+    action: Callable[[Values], int] = getattr(module, command.name)
+    return action
 
 
 def _names() -> list[str]:
@@ -62,8 +88,8 @@ def _names() -> list[str]:
 
 def _overview() -> str:
     lines = [f"{program.name()} COMMAND --flag=value …", "", "commands:"]
-    lines += [f"  {command.name:<15} {command.summary}" for command in _COMMANDS]
-    lines += [f"  {_PREPARE_DATA:<15} make TFRecord files from scikit-learn's digits or folders of images"]
+    lines += [f"  {command.name:<28} {command.summary}" for command in _COMMANDS]
+    lines += [f"  {_PREPARE_DATA:<28} make TFRecord files"]
     lines += ["", "`COMMAND --help` lists the flags of a command.", ""]
     lines += [f"not in this version yet: {', '.join(NOT_YET_COMMANDS)}"]
     return "\n".join(lines)

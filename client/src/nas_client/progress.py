@@ -53,7 +53,8 @@ class Progress:
                 continue
             self._open.pop(number, None)
             self._settled.add(number)
-            if trial.HasField("start_time") and trial.HasField("end_time"):
+            is_typical = (trial.stage != resources_pb2.Trial.TRAIN) == self.searches
+            if is_typical and trial.HasField("start_time") and trial.HasField("end_time"):
                 self._recent_seconds.append(seconds_between(trial.start_time, trial.end_time))
             news.append(trial)
         return news
@@ -65,14 +66,20 @@ class Progress:
 
     @property
     def settled_count(self) -> int:
-        """Trials that count towards max_trial_count."""
-        counts = self.job.trial_counts
+        """Trials that count towards `max_count`."""
+        counts = self.job.trial_counts if self.searches else self.job.train_trial_counts
         return int(counts.succeeded + counts.infeasible + counts.failed)
 
     @property
+    def searches(self) -> bool:
+        """Whether the job searches; one that only trains chosen trials does not."""
+        return not self.job.spec.train_stage.trials
+
+    @property
     def max_count(self) -> int:
-        """Trials after which the job ends."""
-        return int(self.job.spec.limits.max_trial_count)
+        """Trials after which the search ends, or, of a job without one, the job."""
+        spec = self.job.spec
+        return int(spec.limits.max_trial_count) if self.searches else len(spec.train_stage.trials)
 
     def eta_seconds(self, now: datetime) -> float | None:
         """Seconds until the last trial settles, from how long the recent ones took; None before the first."""

@@ -30,6 +30,9 @@ def print_trials(
     metric = job.spec.reward.metric
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("trial", justify="right", no_wrap=True)
+    with_sources = any(trial.stage == resources_pb2.Trial.TRAIN for trial in trials)
+    if with_sources:
+        table.add_column("trains\ntrial", justify="right", no_wrap=True)
     with_states = any(trial.state != resources_pb2.Trial.SUCCEEDED for trial in trials)
     if with_states:
         table.add_column("state", no_wrap=True)
@@ -43,6 +46,7 @@ def print_trials(
         best = trial.name == job.best_trial
         table.add_row(
             f"{'★ ' if best else ''}{trial_number(trial)}",
+            *([trial.source_trial.rpartition("/")[2]] if with_sources else []),
             *([wording.state(trial)] if with_states else []),
             wording.decimal(wording.reward(trial)),
             wording.decimal(wording.metric(trial, metric)),
@@ -57,13 +61,32 @@ def print_trials(
         console.print(Text(f"directories are below {job.output_dir}", style="dim"), soft_wrap=True)
 
 
+def by_stage(trials: Iterable[resources_pb2.Trial], stage: int) -> list[resources_pb2.Trial]:
+    """Those of `trials` that are of `stage`, in their order."""
+    is_train = stage == resources_pb2.Trial.TRAIN
+    return [trial for trial in trials if (trial.stage == resources_pb2.Trial.TRAIN) == is_train]
+
+
+def print_stages(
+    console: Console, job: resources_pb2.SearchJob, trials: Sequence[resources_pb2.Trial], *, title: str
+) -> None:
+    """Prints the trials of the search under `title`, if there are some, and then those of stage 2."""
+    searched, trained = (
+        by_stage(trials, stage) for stage in (resources_pb2.Trial.SEARCH, resources_pb2.Trial.TRAIN)
+    )
+    if searched or not trained:
+        print_trials(console, job, searched, title=title)
+    if trained:
+        print_trials(console, job, trained, title=f"Stage 2 of {job.display_name} ({job.name})")
+
+
 def to_csv(trials: Iterable[resources_pb2.Trial]) -> str:
     """The trials by number, one line each; every metric any of them has is a column."""
     rows = [_row(trial) for trial in sorted(trials, key=trial_number)]
     metrics = sorted({name for row in rows for name in row["metrics"]})
     fixed = [name for name in _row(resources_pb2.Trial(name="/0")) if name != "metrics"]
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*fixed[:3], *metrics, *fixed[3:]], lineterminator="\n")
+    writer = csv.DictWriter(text, [*fixed[:4], *metrics, *fixed[4:]], lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({**{name: row[name] for name in fixed}, **row["metrics"]})
@@ -107,10 +130,12 @@ def write_files(job: resources_pb2.SearchJob, trials: Sequence[resources_pb2.Tri
     # It takes half a second to import and only the end of a search needs it.
     from nas_client import chart
 
-    paths = [directory / CSV_NAME, directory / CHART_NAME]
+    searched = by_stage(trials, resources_pb2.Trial.SEARCH)
+    paths = [directory / CSV_NAME, *([directory / CHART_NAME] if searched else [])]
     try:
         write_atomically(paths[0], to_csv(trials).encode())
-        write_atomically(paths[1], chart.draw(job, trials))
+        if searched:
+            write_atomically(paths[1], chart.draw(job, searched))
     except OSError as error:
         raise CommandError(f"{directory}: the results cannot be written ({error.strerror})") from error
     return paths
@@ -119,6 +144,7 @@ def write_files(job: resources_pb2.SearchJob, trials: Sequence[resources_pb2.Tri
 def _row(trial: resources_pb2.Trial) -> dict[str, Any]:
     return {
         "trial": trial_number(trial),
+        "stage": resources_pb2.Trial.Stage.Name(trial.stage or resources_pb2.Trial.SEARCH),
         "state": resources_pb2.Trial.State.Name(trial.state),
         "reward": wording.reward(trial),
         "metrics": dict(sorted(trial.metrics.items())),
@@ -126,6 +152,7 @@ def _row(trial: resources_pb2.Trial) -> dict[str, Any]:
         "end_time": _time(trial, "end_time"),
         "seconds": wording.train_seconds(trial),
         "train_attempts": trial.train_attempts,
+        "source_trial": trial.source_trial,
         "error_message": trial.error_message,
         "infeasible_reason": trial.infeasible_reason,
         "trial_dir": trial.trial_dir,

@@ -3,6 +3,8 @@
 import glob
 import os
 import re
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,16 +28,17 @@ _FORMS = {
 }
 
 
-def search_job(values: Values) -> resources_pb2.SearchJob:
+def search_job(
+    values: Values, train_stage: resources_pb2.TrainStage | None = None
+) -> resources_pb2.SearchJob:
     """The job that the flags of `search` describe.
 
     Raises:
       UsageError: for flags that are missing, out of range or contradict each other.
     """
-    _check_trainer(values)
     trainer_flags = dict(values["search_docker_flags"])
     reward = _reward(values, trainer_flags)
-    measure = _measure(values)
+    measure = measure_spec(values)
     if measure is None:
         _check_unmeasured(reward)
     root = values["root_output_dir"]
@@ -49,10 +52,12 @@ def search_job(values: Values) -> resources_pb2.SearchJob:
         train=resources_pb2.TrainSpec(
             flags={key: resolve_path(key, value) for key, value in trainer_flags.items()},
             accelerator_type=values["accelerator_type"],
-            accelerator_count=_accelerator_count(values),
+            accelerator_count=accelerator_count(values),
+            program=program(values),
         ),
         measure=measure,
         root_output_dir=local_directory("root_output_dir", root),
+        train_stage=train_stage,
     )
     return resources_pb2.SearchJob(display_name=display_name(values), spec=spec)
 
@@ -91,8 +96,8 @@ def resolve_path(key: str, value: str) -> str:
     return value
 
 
-def check_data_paths(flags: Mapping[str, str]) -> None:
-    """Sees that every local data path matches a file, before workers are started for it.
+def check_data_paths(flags: Mapping[str, str], flag: str = "search_docker_flags") -> None:
+    """Sees that every local data path in `flag` matches a file, before workers are started for it.
 
     Raises:
       CommandError: naming the flag and the pattern.
@@ -101,7 +106,7 @@ def check_data_paths(flags: Mapping[str, str]) -> None:
         for pattern in flags.get(key, "").split(","):
             if pattern and "://" not in pattern and not glob.glob(pattern):
                 raise CommandError(
-                    f"--search_docker_flags {key}: found no file matching {pattern}, expected TFRecord "
+                    f"--{flag} {key}: found no file matching {pattern}, expected TFRecord "
                     "files; `prepare_data` makes some"
                 )
 
@@ -110,13 +115,44 @@ def _absolute(path: str) -> str:
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
-def _check_trainer(values: Values) -> None:
-    own_trainer = values["trainer_docker_id"] or "use_prebuilt_trainer" in values.given
-    if own_trainer and not values["use_prebuilt_trainer"]:
+def program(values: Values) -> resources_pb2.Program | None:
+    """The user's own trainer; None for the prebuilt one.
+
+    Raises:
+      UsageError: when the flags name none, or both an image and a binary.
+    """
+    if values["use_prebuilt_trainer"]:
+        return None
+    image, binary = values["trainer_docker_id"], values["local_binary"]
+    if values["run_local_binary"] != bool(binary):
         raise UsageError(
-            "--use_prebuilt_trainer: found False, expected True; "
-            "trainer containers of your own are not in this version"
+            f"--run_local_binary: found {values['run_local_binary']} with --local_binary={binary!r}, "
+            "expected both or none"
         )
+    if not image and not binary:
+        if "use_prebuilt_trainer" in values.given:
+            raise UsageError(
+                "--use_prebuilt_trainer: found False without a trainer of your own, expected "
+                "--trainer_docker_id, or --run_local_binary=True --local_binary"
+            )
+        return None
+    found = resources_pb2.Program()
+    if binary:
+        found.command.extend(_command(binary, values["local_binary_flags"]))
+    else:
+        found.image = image
+    if values["trial_timeout_seconds"]:
+        found.timeout.FromMilliseconds(round(values["trial_timeout_seconds"] * 1000))
+    return found
+
+
+def _command(binary: str, flags: Mapping[str, str]) -> list[str]:
+    path = Path(binary).expanduser()
+    name = str(path.absolute()) if path.exists() else shutil.which(binary)
+    if name is None:
+        raise UsageError(f"--local_binary: found {binary}, expected a program that exists")
+    interpreter = [sys.executable] if name.endswith(".py") else []
+    return [*interpreter, name, *(f"--{key}={value}" for key, value in flags.items())]
 
 
 def _search_space(values: Values) -> str:
@@ -135,12 +171,17 @@ def _search_space(values: Values) -> str:
     return str(prebuilt or own)
 
 
+def is_display_name(name: str) -> bool:
+    """Whether a job may be called so."""
+    return _DISPLAY_NAME.fullmatch(name) is not None
+
+
 def display_name(values: Values) -> str:
     """The name of the job that the flags of `search` describe."""
     name = values["job_name"]
     if name is None:
         return re.sub(r"[^A-Za-z0-9_.-]", "_", _search_space(values))[:128]
-    if not _DISPLAY_NAME.fullmatch(name):
+    if not is_display_name(name):
         raise UsageError(f"--job_name: found {name!r}, expected 1 to 128 letters, digits, '_', '.' or '-'")
     return str(name)
 
@@ -165,14 +206,23 @@ def _algorithm(values: Values) -> resources_pb2.Algorithm:
     )
 
 
-def _accelerator_count(values: Values) -> int:
-    kind, count = values["accelerator_type"], values["num_gpus"]
+def accelerator_count(values: Values, prefix: str = "") -> int:
+    """Accelerators per trial; `prefix` is `train_` for those of stage 2.
+
+    Raises:
+      UsageError: for a count without a type, or the other way round.
+    """
+    kind, count = values[f"{prefix}accelerator_type"], values[f"{prefix}num_gpus"]
     if not kind:
         if count:
-            raise UsageError(f"--num_gpus: found {count} without --accelerator_type, expected both")
+            raise UsageError(
+                f"--{prefix}num_gpus: found {count} without --{prefix}accelerator_type, expected both"
+            )
         return 0
     if count == 0:
-        raise UsageError(f"--num_gpus: found 0 with --accelerator_type={kind}, expected 1 or more")
+        raise UsageError(
+            f"--{prefix}num_gpus: found 0 with --{prefix}accelerator_type={kind}, expected 1 or more"
+        )
     return int(count or 1)
 
 
@@ -226,7 +276,7 @@ def _target(values: Values, trainer_flags: dict[str, str], key: str) -> resource
     )
 
 
-def _measure(values: Values) -> resources_pb2.MeasureSpec | None:
+def measure_spec(values: Values) -> resources_pb2.MeasureSpec | None:
     device, prebuilt = values["target_device_type"], values["use_prebuilt_latency_calculator"]
     if prebuilt and not device:
         raise UsageError("--target_device_type: found nothing, expected the device to measure on, e.g. CPU")

@@ -54,9 +54,16 @@ def train_seconds(trial: resources_pb2.Trial) -> float | None:
     return None
 
 
+def source(trial: resources_pb2.Trial) -> str:
+    """` (stage 2 of trial 3)`; empty for a trial of the search."""
+    if trial.stage != resources_pb2.Trial.TRAIN:
+        return ""
+    return f" (stage 2 of trial {trial.source_trial.rpartition('/')[2]})"
+
+
 def settled_line(trial: resources_pb2.Trial, reward_metric: str) -> str:
     """One line about a trial that has settled."""
-    parts = [f"trial {trial_number(trial):>3}  {state(trial):<10}"]
+    parts = [f"trial {trial_number(trial):>3}{source(trial)}  {state(trial):<10}"]
     if trial.HasField("reward"):
         parts.append(f"reward {trial.reward:.4f}")
     if trial.state == resources_pb2.Trial.SUCCEEDED:

@@ -2,7 +2,17 @@
 
 import pytest
 
-from nas_client.flags import LIST_TRIALS, SEARCH, SEARCH_RESUME, Values, parse
+from nas_client.flags import (
+    BUILD,
+    LIST_TRIALS,
+    RUN_LATENCY,
+    SEARCH,
+    SEARCH_IN_LOCAL,
+    SEARCH_RESUME,
+    TRAIN_COMMAND,
+    Values,
+    parse,
+)
 from nas_shared.cli import UsageError
 
 # CONTRACT section 1 and the latency flags.
@@ -51,7 +61,15 @@ def test_the_guides_search_command_is_read_as_it_is_printed() -> None:
 def test_every_flag_of_the_contract_is_known_and_none_stands_twice() -> None:
     names = [flag.name for flag in SEARCH.flags]
     assert {*SEARCH_FLAGS.split(), *STAGE_2_FLAGS.split()} <= set(names)
-    for command in (SEARCH, SEARCH_RESUME, LIST_TRIALS):
+    for command in (
+        SEARCH,
+        SEARCH_RESUME,
+        LIST_TRIALS,
+        SEARCH_IN_LOCAL,
+        TRAIN_COMMAND,
+        RUN_LATENCY,
+        BUILD,
+    ):
         names = [flag.name for flag in command.flags]
         assert len(names) == len(set(names))
 
@@ -125,14 +143,16 @@ def test_lists_and_repeats_are_checked(words: list[str], part: str) -> None:
         read(*words)
 
 
-@pytest.mark.parametrize("name", STAGE_2_FLAGS.split())
-def test_stage_2_flags_are_refused_with_the_reason(name: str) -> None:
-    with pytest.raises(UsageError, match=f"--{name}: stage 2 .* is not in this version"):
-        read(f"--{name}", "a=1" if name == "train_docker_flags" else "1")
-
-
 def test_help_shows_every_flag_under_its_group_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in (SEARCH, SEARCH_RESUME, LIST_TRIALS):
+    for command in (
+        SEARCH,
+        SEARCH_RESUME,
+        LIST_TRIALS,
+        SEARCH_IN_LOCAL,
+        TRAIN_COMMAND,
+        RUN_LATENCY,
+        BUILD,
+    ):
         with pytest.raises(SystemExit) as exit:
             parse(command, ["--help"], program="cli")
         assert exit.value.code == 0

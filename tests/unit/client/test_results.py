@@ -86,7 +86,7 @@ def test_the_json_keeps_the_order_and_the_metrics_apart() -> None:
 def test_the_output_file_is_csv_or_json_by_its_ending(tmp_path: Path) -> None:
     results.write_trials(tmp_path / "a.csv", make_job(), make_trials())
     results.write_trials(tmp_path / "a.json", make_job(), make_trials())
-    assert (tmp_path / "a.csv").read_text().startswith("trial,state,reward,")
+    assert (tmp_path / "a.csv").read_text().startswith("trial,stage,state,reward,")
     assert json.loads((tmp_path / "a.json").read_text())["display_name"] == "first"
 
 

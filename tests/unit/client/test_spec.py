@@ -1,13 +1,15 @@
 """From flags to a search job."""
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from nas.v1 import resources_pb2
 
-from nas_client import spec
-from nas_client.flags import SEARCH, SEARCH_RESUME, Values, parse
+from nas_client import spec, stage2
+from nas_client.flags import SEARCH, SEARCH_RESUME, TRAIN_COMMAND, Values, parse
 from nas_shared.cli import CommandError, UsageError
 
 Reads = Callable[..., Values]
@@ -119,7 +121,8 @@ def test_accelerators_count_one_unless_told(search_values: Reads) -> None:
         ([*MEASURED, "--search_docker_flags", "target_device_latency_ms=inf"], "greater than 0"),
         (["--target_device_type=CPU"], "--use_prebuilt_latency_calculator=True"),
         (["--use_prebuilt_latency_calculator=True"], "--target_device_type"),
-        (["--trainer_docker_id=mine"], "--use_prebuilt_trainer"),
+        (["--run_local_binary=True"], "--run_local_binary: found True with --local_binary=''"),
+        (["--run_local_binary=True", "--local_binary=no/such"], "--local_binary: found no/such"),
         (["--use_prebuilt_trainer=False"], "--use_prebuilt_trainer"),
         (["--search_space_module=a.b:c"], "found both"),
         (["--job_name=two words"], "--job_name: found 'two words'"),
@@ -174,3 +177,58 @@ def test_a_data_path_that_matches_nothing_is_found_before_anything_starts(tmp_pa
         spec.check_data_paths(
             {"training_data_path": f"{tmp_path}/train*", "validation_data_path": f"{tmp_path}/val*"}
         )
+
+
+def test_stage_2_is_described_by_the_flags_of_its_trainers(search_values: Reads) -> None:
+    values = search_values(
+        "--train_frequency=25",
+        "--train_max_parallel_trial=2",
+        "--train_docker_flags",
+        "model=classification",
+        "training_data_path=a*",
+        "target_device_latency_ms=5",
+    )
+    stage = spec.search_job(values, stage2.of_search(values)).spec.train_stage
+    assert (stage.frequency, stage.max_parallel_trial_count) == (25, 2)
+    # The target is the search's, and no flag of a trainer.
+    assert dict(stage.train.flags) == {"model": "classification", "training_data_path": os.path.abspath("a*")}
+
+
+def test_a_search_without_flags_of_stage_2_has_none(search_values: Reads) -> None:
+    values = search_values()
+    assert stage2.of_search(values) is None
+    assert not spec.search_job(values, None).spec.HasField("train_stage")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("", "found ''"), ("1,x", "found '1,x'"), ("0", "found '0'"), ("3,1,3", "found 3 twice")],
+)
+def test_numbers_of_trials_to_train_are_checked(text: str, part: str) -> None:
+    values = parse(
+        TRAIN_COMMAND, [f"--train_nas_trial_numbers={text}", "--train_docker_flags", "a=1"], program="cli"
+    )
+    with pytest.raises(UsageError, match=f"--train_nas_trial_numbers: {part}"):
+        stage2.of_chosen(values, resources_pb2.SearchJob(name="searchJobs/7"))
+
+
+def test_chosen_trials_are_named_in_their_order() -> None:
+    values = parse(
+        TRAIN_COMMAND, ["--train_nas_trial_numbers=12,40,7", "--train_docker_flags", "a=1"], program="cli"
+    )
+    stage = stage2.of_chosen(values, resources_pb2.SearchJob(name="searchJobs/7"))
+    assert list(stage.trials) == [f"searchJobs/7/trials/{number}" for number in (12, 40, 7)]
+
+
+def test_a_trainer_of_ones_own_is_an_image_or_a_program(search_values: Reads, tmp_path: Path) -> None:
+    image = spec.search_job(search_values("--trainer_docker_id=mine", "--trial_timeout_seconds=1.5"))
+    assert image.spec.train.program.image == "mine"
+    assert image.spec.train.program.timeout.ToMilliseconds() == 1500
+    script = tmp_path / "train.py"
+    script.write_text("")
+    binary = spec.search_job(
+        search_values("--run_local_binary=True", f"--local_binary={script}", "--local_binary_flags", "a=1")
+    )
+    assert list(binary.spec.train.program.command) == [sys.executable, str(script), "--a=1"]
+    prebuilt = spec.search_job(search_values("--trainer_docker_id=mine", "--use_prebuilt_trainer=True"))
+    assert not prebuilt.spec.train.HasField("program")

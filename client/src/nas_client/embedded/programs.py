@@ -1,6 +1,7 @@
 """The command lines of the embedded stack's child processes, and how many workers a search gets."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,24 +25,43 @@ class Workers:
       accelerator_type: what the trainers offer; empty: CPU.
       gpus_per_trainer: 0 on CPU.
       measure_device_type: device type to measure on; empty: nothing is measured.
+      has_program: whether the trainer is the user's own, which runners start.
     """
 
     trainers: int
     accelerator_type: str = ""
     gpus_per_trainer: int = 0
     measure_device_type: str = ""
+    has_program: bool = False
 
 
 def workers_for(spec: resources_pb2.SearchJobSpec, num_train_workers: int | None) -> Workers:
     """One trainer per core, or per trial's accelerators, but never more than trials run at once.
+
+    Both stages share the trainers.
 
     Args:
       num_train_workers: so many instead; None to decide here.
     Raises:
       CommandError: if this machine lacks the accelerators a trial needs.
     """
-    kind, gpus_per_trainer = spec.train.accelerator_type, spec.train.accelerator_count
-    parallel = min(spec.limits.max_parallel_trial_count, spec.limits.max_trial_count)
+    stage = spec.train_stage
+    trains = (
+        [stage.train]
+        if stage.trials
+        else [spec.train, *([stage.train] if spec.HasField("train_stage") else [])]
+    )
+    kind = trains[0].accelerator_type
+    if trains[-1].accelerator_type != kind:
+        raise CommandError(
+            f"--train_accelerator_type: found {trains[-1].accelerator_type!r} with "
+            f"--accelerator_type={kind!r}, expected the same: both stages share the trainers on one machine"
+        )
+    gpus_per_trainer = max(train.accelerator_count for train in trains)
+    searched = 0 if stage.trials else min(spec.limits.max_parallel_trial_count, spec.limits.max_trial_count)
+    parallel = max(
+        searched, min(stage.max_parallel_trial_count, len(stage.trials) or stage.max_parallel_trial_count)
+    )
     if kind:
         gpus = _gpu_count()
         if gpus < gpus_per_trainer:
@@ -57,6 +77,7 @@ def workers_for(spec: resources_pb2.SearchJobSpec, num_train_workers: int | None
         accelerator_type=kind,
         gpus_per_trainer=gpus_per_trainer,
         measure_device_type=spec.measure.device_type if spec.HasField("measure") else "",
+        has_program=trains[0].HasField("program"),
     )
 
 
@@ -74,8 +95,9 @@ def orchestrator(
     ]
 
 
-def trainers(workers: Workers, endpoint: str, *, debug: bool) -> list[Program]:
-    """The trainers `trainer-1`, `trainer-2` …"""
+def trainers(workers: Workers, endpoint: str, *, latency_port: int | None, debug: bool) -> list[Program]:
+    """The trainers `trainer-1`, `trainer-2` …, or the runners of the user's own."""
+    module = "nas_trainer.programs.main" if workers.has_program else "nas_trainer.main"
     accelerator = []
     if workers.accelerator_type:
         accelerator = [
@@ -86,13 +108,15 @@ def trainers(workers: Workers, endpoint: str, *, debug: bool) -> list[Program]:
     for index in range(workers.trainers):
         name = f"trainer-{index + 1}"
         command = [
-            *_module("nas_trainer.main", "NAS_TRAINER_PYTHON"),
+            *_module(module, "NAS_TRAINER_PYTHON"),
             f"--orchestrator={endpoint}",
             f"--worker_id={name}",
             *accelerator,
             *_common(debug),
         ]
         extra = {}
+        if latency_port is not None:
+            extra["NAS_LATENCY_ENDPOINT"] = f"127.0.0.1:{latency_port}"
         if workers.gpus_per_trainer:
             first = index * workers.gpus_per_trainer
             gpus = range(first, first + workers.gpus_per_trainer)
@@ -101,17 +125,26 @@ def trainers(workers: Workers, endpoint: str, *, debug: bool) -> list[Program]:
     return programs
 
 
-def latency_calculator(workers: Workers, endpoint: str, *, debug: bool) -> Program:
-    """The latency calculator `latency-1`: a device is measured by one at a time."""
-    name = "latency-1"
+def latency_calculator(
+    device_type: str, endpoint: str, *, name: str = "latency-1", port: int | None = None, debug: bool
+) -> Program:
+    """The latency calculator: a device is measured by one at a time. On `port` programs may ask it, too."""
     command = [
         *_module("nas_latency.main", "NAS_LATENCY_PYTHON"),
         f"--orchestrator={endpoint}",
         f"--worker_id={name}",
-        f"--device_type={workers.measure_device_type}",
+        f"--device_type={device_type}",
+        *([f"--listen=127.0.0.1:{port}"] if port is not None else []),
         *_common(debug),
     ]
     return Program(name, partial(list, command), environment())
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:

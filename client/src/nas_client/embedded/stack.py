@@ -120,9 +120,14 @@ class Stack:
 
     def start_workers(self, workers: Workers) -> None:
         """Starts the trainers and, where something is to be measured, the latency calculator."""
-        wanted = programs.trainers(workers, self.endpoint, debug=self._debug)
-        if workers.measure_device_type:
-            wanted.append(programs.latency_calculator(workers, self.endpoint, debug=self._debug))
+        device_type = workers.measure_device_type
+        # Only programs of the users' own ask the calculator themselves.
+        port = programs.free_port() if workers.has_program and device_type else None
+        wanted = programs.trainers(workers, self.endpoint, latency_port=port, debug=self._debug)
+        if device_type:
+            wanted.append(
+                programs.latency_calculator(device_type, self.endpoint, port=port, debug=self._debug)
+            )
         for program in wanted:
             supervisor = self._supervisor(program)
             self._workers.append(supervisor)

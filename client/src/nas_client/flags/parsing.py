@@ -151,8 +151,6 @@ def _explain_unknown(command: CommandFlags, item: str) -> str:
 
 
 def _not_yet_reason(flag: Flag) -> str:
-    if flag.group is Group.STAGE_2:
-        return "stage 2 (full training of the best trials) is not in this version; the search alone can run"
     return "latency calculators of your own are not in this version; the prebuilt one can measure"
 
 

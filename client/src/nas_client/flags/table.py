@@ -31,11 +31,13 @@ class Group(Enum):
     """Headings of `--help`, in this order."""
 
     JOB = "job"
+    BUILD = "images"
     TRIALS = "trials"
     ALGORITHM = "algorithm and reward"
     TRAINER = "trainer"
     LATENCY = "latency"
-    STAGE_2 = "stage 2 (not in this version: giving one is an error)"
+    STAGE_2 = "stage 2: full training of the best trials"
+    OWN_TRAINER = "a trainer of your own (--use_prebuilt_trainer=False)"
     CONNECTION = "connection"
     EMBEDDED = "embedded stack (without --endpoint)"
     DISPLAY = "display"
@@ -88,10 +90,6 @@ def _ignored(name: str, help: str, default: Any = "", kind: Kind = Kind.TEXT) ->
     return Flag(name, kind, default, Group.COMPATIBILITY, help, support=Support.IGNORED)
 
 
-def _stage_2(name: str, help: str, default: Any = "", kind: Kind = Kind.TEXT) -> Flag:
-    return Flag(name, kind, default, Group.STAGE_2, help, support=Support.NOT_YET)
-
-
 ALGORITHMS = ("REGULARIZED_EVOLUTION", "RANDOM")
 VERTEX_ALGORITHMS = ("REINFORCEMENT_LEARNING", "GRID_SEARCH")
 REWARD_FORMS = ("soft", "hard", "exponents")
@@ -102,8 +100,34 @@ PROJECT = (
 )
 
 IMAGES = (
-    _ignored("trainer_docker_id", "trainer image; the prebuilt trainer runs as a process here"),
+    _text(
+        "trainer_docker_id",
+        Group.TRAINER,
+        "image of your own trainer; with --use_prebuilt_trainer=True it is not needed: the prebuilt one runs "
+        "as a process",
+    ),
     _ignored("latency_calculator_docker_id", "latency calculator image; it runs as a process here"),
+)
+
+OWN_TRAINER = (
+    _boolean("run_local_binary", Group.OWN_TRAINER, "run --local_binary as a process instead of an image"),
+    _text(
+        "local_binary", Group.OWN_TRAINER, "program to run for every trial; a .py file runs with this Python"
+    ),
+    Flag(
+        "local_binary_flags",
+        Kind.KEY_VALUES,
+        {},
+        Group.OWN_TRAINER,
+        "flags of that program, beside those of --search_docker_flags",
+    ),
+    Flag(
+        "trial_timeout_seconds",
+        Kind.NUMBER,
+        None,
+        Group.OWN_TRAINER,
+        "seconds after which a program is ended [default: never]",
+    ),
 )
 
 CONNECTION = (
@@ -178,7 +202,7 @@ TRAINER = (
     _boolean(
         "use_prebuilt_trainer",
         Group.TRAINER,
-        "train with the Model Garden trainer of this project; needed when --trainer_docker_id is given",
+        "train with the Model Garden trainer of this project, even if --trainer_docker_id names an image",
     ),
     Flag(
         "search_docker_flags",
@@ -226,6 +250,14 @@ LATENCY = (
         100,
     ),
     Flag(
+        "num_cloud_latency_workers",
+        Kind.COUNT_OR_ZERO,
+        1,
+        Group.LATENCY,
+        "0: start no latency calculator; one that joins (run_latency_calculator_local) measures. Above "
+        "1 means 1, for a device is measured by one at a time",
+    ),
+    Flag(
         "latency_docker_flags",
         Kind.KEY_VALUES,
         {},
@@ -239,26 +271,41 @@ LATENCY_IGNORED = (
     _ignored("prebuilt_latency_input_node", "input node; the SavedModel's signature says it"),
     _ignored("prebuilt_latency_output_nodes", "output nodes; the SavedModel's signature says them"),
     _ignored("prebuilt_latency_tensorrt_conversion_on_gpu", "TensorRT on GPUs", True, Kind.BOOLEAN),
-    _ignored(
-        "num_cloud_latency_workers", "latency workers; a device is measured by one", 1, Kind.COUNT_OR_ZERO
-    ),
 )
 
-STAGE_2 = (
+TRAIN = (
     Flag(
         "train_docker_flags",
         Kind.KEY_VALUES,
         {},
         Group.STAGE_2,
-        "flags of the trainer in stage 2",
-        support=Support.NOT_YET,
+        "flags of the trainer in stage 2: params_override, training_data_path, validation_data_path, "
+        "model …; retrain_use_search_job_checkpoint=True starts from the weights of the search",
     ),
-    _stage_2("train_max_parallel_trial", "trials trained at once", 5, Kind.COUNT),
-    _stage_2("train_frequency", "search trials between two rounds of training", 1000, Kind.COUNT),
-    _stage_2("train_accelerator_type", "accelerator of a trained trial"),
-    _stage_2("train_num_gpus", "accelerators per trained trial", None, Kind.COUNT_OR_ZERO),
-    _stage_2("train_master_machine_type", "machine type"),
-    _stage_2("train_num_mirror_machines", "machines per trained trial", 1, Kind.COUNT_OR_ZERO),
+    _count("train_max_parallel_trial", Group.STAGE_2, "trials of a round, and trained at once", 5),
+    _text("train_accelerator_type", Group.STAGE_2, "accelerator a trial needs; empty: CPU"),
+    Flag(
+        "train_num_gpus",
+        Kind.COUNT_OR_ZERO,
+        None,
+        Group.STAGE_2,
+        "accelerators per trial [default: 1 with a type]",
+    ),
+)
+
+STAGE_2 = (
+    *TRAIN,
+    _count(
+        "train_frequency",
+        Group.STAGE_2,
+        "search trials between two rounds; a rest at the end of the search makes one more",
+        1000,
+    ),
+)
+
+STAGE_2_IGNORED = (
+    _ignored("train_master_machine_type", "machine type of a trainer of stage 2"),
+    _ignored("train_num_mirror_machines", "machines per trial of stage 2", 1, Kind.COUNT_OR_ZERO),
 )
 
 EMBEDDED = (
@@ -312,6 +359,7 @@ SEARCH = CommandFlags(
         *LIMITS,
         *ALGORITHM,
         *TRAINER,
+        *OWN_TRAINER,
         *LATENCY,
         *STAGE_2,
         *CONNECTION,
@@ -320,7 +368,107 @@ SEARCH = CommandFlags(
         *PROJECT,
         *IMAGES,
         *TRAINER_IGNORED,
+        *STAGE_2_IGNORED,
         *LATENCY_IGNORED,
+    ),
+)
+SEARCH_IN_LOCAL = CommandFlags(
+    "search_in_local",
+    "run one trial of a randomly sampled architecture on this machine, to check data and flags",
+    (
+        *(flag for flag in JOB if flag.name not in ("root_output_dir", "resume", "job_name")),
+        _text("local_output_dir", Group.JOB, "directory the trial makes its own directory in"),
+        _text(
+            "local_data_dir",
+            Group.JOB,
+            "directory that relative data paths in --search_docker_flags are looked up in",
+        ),
+        *(flag for flag in ALGORITHM if flag.name in ("seed", "nas_target_reward_metric")),
+        *TRAINER,
+        *OWN_TRAINER,
+        *LATENCY,
+        *DEBUG,
+        *PROJECT,
+        *IMAGES,
+        *LATENCY_IGNORED,
+    ),
+)
+TRAIN_COMMAND = CommandFlags(
+    "train",
+    "train chosen trials of a search fully, in a job of their own",
+    (
+        _text("search_job_id", Group.JOB, "numeric id of the search"),
+        _text(
+            "train_nas_trial_numbers", Group.JOB, "numbers of the trials, in the order of training: 12,40,7"
+        ),
+        _text("train_job_suffix", Group.JOB, "the job is named after the search and this", "train"),
+        _text("root_output_dir", Group.JOB, "directory of the search [default: looked up by the id]"),
+        *TRAIN,
+        _boolean(
+            "use_prebuilt_trainer",
+            Group.TRAINER,
+            "train with the Model Garden trainer of this project [default: as the search did]",
+        ),
+        *OWN_TRAINER,
+        *LATENCY,
+        *CONNECTION,
+        *EMBEDDED,
+        *DEBUG,
+        *PROJECT,
+        *IMAGES,
+        _ignored("search_job_region", "region of the search", "us-central1"),
+        *STAGE_2_IGNORED,
+        *LATENCY_IGNORED,
+    ),
+)
+RUN_LATENCY = CommandFlags(
+    "run_latency_calculator_local",
+    "measure the models of a running search on this machine, until the search ends",
+    (
+        _text("search_job_id", Group.JOB, "numeric id of the search"),
+        _text("root_output_dir", Group.JOB, "directory of the search [default: looked up by the id]"),
+        _text("local_output_dir", Group.JOB, "directory for the log [default: the terminal]"),
+        Flag("latency_worker_id", Kind.COUNT_OR_ZERO, 0, Group.LATENCY, "number of this worker, from 0"),
+        _count(
+            "num_latency_workers", Group.LATENCY, "workers that were started for the search, this one too", 1
+        ),
+        *LATENCY,
+        *CONNECTION,
+        *DEBUG,
+        *PROJECT,
+        *IMAGES[1:],
+        *LATENCY_IGNORED,
+    ),
+)
+BUILD = CommandFlags(
+    "build",
+    "build the images of trainer and latency calculator",
+    (
+        _text("trainer_docker_id", Group.BUILD, "name of the trainer image"),
+        _text("latency_calculator_docker_id", Group.BUILD, "name of the latency calculator image"),
+        _text(
+            "trainer_docker_file",
+            Group.BUILD,
+            "Dockerfile of the trainer; one that does not exist is looked up by its name among those shipped",
+            "services/trainer/Dockerfile",
+        ),
+        _text(
+            "latency_calculator_docker_file",
+            Group.BUILD,
+            "Dockerfile of the latency calculator, as above",
+            "services/latency_calculator/Dockerfile",
+        ),
+        _boolean("use_cache", Group.BUILD, "use the layers of earlier builds", True),
+        _boolean("push", Group.BUILD, "push the images; their names say where to: REGISTRY/PROJECT/NAME"),
+        _text(
+            "engine",
+            Group.BUILD,
+            "docker or podman [default: the first that answers]",
+            "",
+            ("docker", "podman"),
+        ),
+        *DEBUG,
+        *PROJECT,
     ),
 )
 SEARCH_RESUME = CommandFlags(
@@ -336,10 +484,6 @@ LIST_TRIALS = CommandFlags(
 
 # Commands of the guide that this version answers with a clear "not yet".
 NOT_YET_COMMANDS = (
-    "build",
-    "search_in_local",
-    "train",
-    "run_latency_calculator_local",
     "select_proxy_task_models",
     "search_proxy_task",
     "measure_proxy_task_variance",
