@@ -401,3 +401,98 @@ def test_trial_without_evaluation_still_trains_and_exports(data, tmp_path):
     assert "top_1_accuracy" not in outcome.metrics
     assert (Path(tmp_path) / "attempts" / "1" / "saved_model" / "saved_model.pb").exists()
     assert os.listdir(tmp_path / "attempts") == ["1"]
+
+
+# Stage 2
+
+
+def logits(saved_model):
+    """What an exported model makes of an image that is not all of one brightness."""
+    images = tf.constant(np.arange(32 * 32 * 3).reshape(1, 32, 32, 3) % 251, tf.uint8)
+    return (
+        tf.saved_model.load(str(saved_model)).signatures["serving_default"](inputs=images)["logits"].numpy()
+    )
+
+
+def test_stage_2_starts_from_the_weights_of_its_search_trial(finished, data, tmp_path):
+    asked = task(data, tmp_path, measured=True, retrain_use_search_job_checkpoint="True")
+    asked.train.source_trial_dir = str(finished.directory)
+    # Stopped before the first step, so that what was exported before training is still there.
+    with pytest.raises(TaskStopped):
+        handle(FakeRun(asked, stop_at=1))
+    started = tmp_path / "attempts" / "1" / "untrained" / "saved_model"
+    np.testing.assert_allclose(
+        logits(started), logits(finished.directory / "saved_model"), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(finished, data, tmp_path):
+    asked = task(data, tmp_path, retrain_use_search_job_checkpoint="True")
+    asked.train.source_trial_dir = str(finished.directory)
+    asked.train.nas_params_str = asked.train.nas_params_str.replace(
+        '"blocks[3].kernel_size": "0/2 (3)"', '"blocks[3].kernel_size": "1/2 (5)"'
+    )
+    failed = fails(FakeRun(asked))
+    assert failed.reason == resources_pb2.INVALID_JOB
+    assert re.search(
+        r"ckpt-12 is of another network: 3 of \d+ weights .* found shape \(3, 3, .* expected \(5, 5,",
+        str(failed),
+    )
+
+
+def test_a_search_trial_without_a_checkpoint_is_named(data, tmp_path):
+    asked = task(data, tmp_path, retrain_use_search_job_checkpoint="True")
+    asked.train.source_trial_dir = str(tmp_path / "nowhere")
+    assert "found no checkpoint in" in str(fails(FakeRun(asked)))
+    asked.train.source_trial_dir = ""
+    assert "this trial has no search trial to start from" in str(fails(FakeRun(asked)))
+
+
+def earlier_search(directory, **statuses):
+    """Trials `t1`, `t2` … of a search that has ended, as their files tell of them."""
+    for name, status in statuses.items():
+        trial = directory / "nas" / "search" / name[1:]
+        trial.mkdir(parents=True)
+        (trial / "job_status.json").write_text(json.dumps({"job_status": status}))
+        (trial / "nas_params_str.json").write_text(small_architecture())
+    return directory
+
+
+def test_trial_k_trains_the_kth_trial_of_an_earlier_search(data, tmp_path):
+    search = earlier_search(tmp_path / "search", t4="success", t7="success")
+    params = small_architecture().replace(
+        '"blocks[3].kernel_size": "0/2 (3)"', '"blocks[3].kernel_size": "1/2 (5)"'
+    )
+    (search / "nas" / "search" / "7" / "nas_params_str.json").write_text(params)
+    asked = task(
+        data, tmp_path / "trial", retrain_search_job_dir=str(search), retrain_search_job_trials="4,7"
+    )
+    asked.train.trial_number = 2
+    with pytest.raises(TaskStopped):
+        handle(FakeRun(asked, stop_at=0))
+    written = tmp_path / "trial" / "attempts" / "1" / "nas_params_str.json"
+    assert written.read_text() == params
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ("9", "found no trial that has ended in .*/9"),
+        ("5", "/5 has the status 'failed'; expected 'success'"),
+        ("4,x", "found 'x'; expected numbers of trials"),
+        ("", "expected both or none"),
+    ],
+)
+def test_a_trial_that_cannot_be_trained_is_named(data, tmp_path, numbers, message):
+    search = earlier_search(tmp_path / "search", t4="success", t5="failed")
+    flags = {"retrain_search_job_dir": str(search), "retrain_search_job_trials": numbers}
+    failed = fails(FakeRun(task(data, tmp_path / "trial", **flags)))
+    assert failed.reason == resources_pb2.INVALID_JOB
+    assert re.search(message, str(failed))
+
+
+def test_a_job_with_more_trials_than_numbers_says_so(data, tmp_path):
+    search = earlier_search(tmp_path / "search", t4="success")
+    asked = task(data, tmp_path / "trial", retrain_search_job_dir=str(search), retrain_search_job_trials="4")
+    asked.train.trial_number = 2
+    assert "found 1 numbers (4); trial 2 has none to train" in str(fails(FakeRun(asked)))

@@ -10,11 +10,6 @@ from nas_trainer.errors import ConfigError
 
 MODELS = ("classification", "retinanet")
 JOB_MODES = ("train", "train_and_eval")
-_NOT_YET = (
-    "retrain_search_job_dir",
-    "retrain_search_job_trials",
-    "retrain_use_search_job_checkpoint",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +31,11 @@ class TrainerFlags:
         multiple_eval_during_search: evaluate every `trainer.validation_interval` steps, not only
             at the end.
         export_batch_size: images per inference of the SavedModels; 0 leaves it open.
+        retrain_search_job_dir: directory of an earlier search, whose trials are trained instead of the
+            architectures of this job.
+        retrain_search_job_trials: numbers of those trials, separated by commas; trial k of this job takes
+            the k-th.
+        retrain_use_search_job_checkpoint: start from the weights of the search trial.
     """
 
     training_data_path: str = ""
@@ -51,6 +51,14 @@ class TrainerFlags:
     skip_nan_error: bool = False
     multiple_eval_during_search: bool = False
     export_batch_size: int = 1
+    retrain_search_job_dir: str = ""
+    retrain_search_job_trials: str = ""
+    retrain_use_search_job_checkpoint: bool = False
+
+    @property
+    def retrain_trial_numbers(self) -> tuple[int, ...]:
+        """`retrain_search_job_trials` as numbers."""
+        return tuple(int(part) for part in self.retrain_search_job_trials.split(",") if part.strip())
 
     @property
     def evaluates(self) -> bool:
@@ -66,8 +74,6 @@ class TrainerFlags:
         """
         kinds = typing.get_type_hints(cls)
         for name in flags:
-            if name in _NOT_YET:
-                raise ConfigError(f"{name}: stage-2 training is not supported yet in this version")
             if name not in kinds:
                 raise ConfigError(f"{name}: unknown trainer flag; known are {', '.join(sorted(kinds))}")
         values: dict[str, typing.Any] = {
@@ -93,6 +99,17 @@ class TrainerFlags:
         if self.target_device_latency_ms and self.target_flops_multi_adds_billion:
             raise ConfigError(
                 "target_device_latency_ms and target_flops_multi_adds_billion exclude each other; found both"
+            )
+        if bool(self.retrain_search_job_dir) != bool(self.retrain_search_job_trials):
+            raise ConfigError(
+                f"retrain_search_job_dir: found {self.retrain_search_job_dir!r} with "
+                f"retrain_search_job_trials {self.retrain_search_job_trials!r}; expected both or none"
+            )
+        parts = [part.strip() for part in self.retrain_search_job_trials.split(",") if part.strip()]
+        wrong = next((part for part in parts if not part.isdigit() or int(part) < 1), None)
+        if wrong is not None:
+            raise ConfigError(
+                f"retrain_search_job_trials: found {wrong!r}; expected numbers of trials such as 12,40,7"
             )
         if self.export_batch_size < 0:
             raise ConfigError(f"export_batch_size: found {self.export_batch_size}; expected 0 or more")

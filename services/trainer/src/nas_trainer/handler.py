@@ -16,6 +16,7 @@ from official.core import config_definitions as cfg
 
 from nas_shared import search_spaces
 from nas_shared.work import Outcome, StopReason, TaskFailed, TaskRun, TaskStopped
+from nas_trainer import retrain
 from nas_trainer.data.records import DataError, check_records
 from nas_trainer.devices import Devices
 from nas_trainer.errors import ConfigError, DiskFull, ModelError, NanLoss
@@ -49,15 +50,18 @@ class TrainHandler:
         flags = TrainerFlags()
         try:
             flags = TrainerFlags.parse(work.spec.flags)
-            params = self._prepare(flags, work)
+            source = retrain.source_of(flags, work)
+            params = self._prepare(flags, work, source)
             with fresh_session(params):
-                return self._train(run, flags, params, clock)
+                return self._train(run, flags, params, source, clock)
         except StopTraining as stop:
             raise TaskStopped from stop
         except tuple(_REASONS) as error:
             raise _failure(error, skip_nan_error=flags.skip_nan_error) from error
 
-    def _prepare(self, flags: TrainerFlags, work: task_service_pb2.TrainWork) -> cfg.ExperimentConfig:
+    def _prepare(
+        self, flags: TrainerFlags, work: task_service_pb2.TrainWork, source: retrain.Source
+    ) -> cfg.ExperimentConfig:
         """Finds everything that is wrong with the job before any training step."""
         asked = work.spec.accelerator_count
         if asked > self._devices.num_gpus:
@@ -65,11 +69,11 @@ class TrainHandler:
                 f"accelerator_type: the job asks for {asked} x {work.spec.accelerator_type or 'GPU'}; "
                 f"this trainer uses {self._devices.num_gpus} of the {self._devices.found_gpus} GPUs it finds"
             )
-        search_spaces.load(work.search_space).choices(work.nas_params_str)
+        search_spaces.load(work.search_space).choices(source.nas_params_str)
         params = experiment.configure(
             flags,
             search_space=work.search_space,
-            nas_params_str=work.nas_params_str,
+            nas_params_str=source.nas_params_str,
             devices=self._devices,
         )
         _check_metric(work.reward_metric, flags, params)
@@ -82,11 +86,16 @@ class TrainHandler:
         return params
 
     def _train(
-        self, run: TaskRun, flags: TrainerFlags, params: cfg.ExperimentConfig, clock: "_Clock"
+        self,
+        run: TaskRun,
+        flags: TrainerFlags,
+        params: cfg.ExperimentConfig,
+        source: retrain.Source,
+        clock: "_Clock",
     ) -> Outcome:
         work = run.task.train
         directory = Path(work.attempt_dir)
-        resumed_from_step = self._open(directory, work, params)
+        resumed_from_step = self._open(directory, work, params, source)
 
         def after_step() -> None:
             clock.tick()
@@ -104,6 +113,9 @@ class TrainHandler:
             raise RuntimeError(
                 f"{directory}: restored step {trial.step}, but the checkpoint is of step {resumed_from_step}"
             )
+        # Not once the trial has weights of its own, of an attempt before this one.
+        if flags.retrain_use_search_job_checkpoint and source.directory is not None and trial.step == 0:
+            log.info("starting from %s", retrain.start_from(trial.model, source.directory))
         if work.measured and not run.should_stop:
             # The device measures while this process trains: latency does not depend on weights.
             untrained = directory / "untrained" / "saved_model"
@@ -129,11 +141,17 @@ class TrainHandler:
         metrics["resumed_from_step"] = float(resumed_from_step)
         return Outcome(trial.step, _finite(metrics))
 
-    def _open(self, directory: Path, work: task_service_pb2.TrainWork, params: cfg.ExperimentConfig) -> int:
+    def _open(
+        self,
+        directory: Path,
+        work: task_service_pb2.TrainWork,
+        params: cfg.ExperimentConfig,
+        source: retrain.Source,
+    ) -> int:
         """Makes the attempt's directory; returns the step it goes on from."""
         with writing_to(directory):
             directory.mkdir(parents=True, exist_ok=True)
-        write_text(directory / "nas_params_str.json", work.nas_params_str)
+        write_text(directory / "nas_params_str.json", source.nas_params_str)
         write_text(directory / "params.yaml", yaml.safe_dump(params.as_dict(), sort_keys=False))
         return checkpoints.adopt_newest(Path(work.trial_dir), directory)
 

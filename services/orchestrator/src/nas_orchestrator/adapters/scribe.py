@@ -127,6 +127,9 @@ def _move_up(attempt_dir: Path, trial_dir: Path) -> None:
             shutil.rmtree(target)
         entry.replace(target)
     attempt_dir.rmdir()
+    # What the winner went on from it has taken over; twice, it would be two curves in TensorBoard.
+    for folder in (*attempt_dir.parent.glob("*/train"), *attempt_dir.parent.glob("*/validation")):
+        shutil.rmtree(folder, ignore_errors=True)
     # Kept while an earlier attempt left something that may explain why it was lost.
     if not any(attempt_dir.parent.iterdir()):
         attempt_dir.parent.rmdir()

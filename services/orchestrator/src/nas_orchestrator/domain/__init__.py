@@ -5,7 +5,7 @@ The table of transitions. Every line is one method; nothing else assigns a state
 Job
   (new)                    -> RUNNING     `create_job`: the request is valid
   RUNNING                  -> SUCCEEDED   `Job.finish`: nothing is left to run in either stage
-  RUNNING                  -> FAILED      `Job.settle`, `Job.finish`: too many failed; `Job.fail`: none can run
+  RUNNING                  -> FAILED      `Job.settle`, `Job.finish`: too many failed; `Job.fail`
   RUNNING                  -> CANCELLING  `Job.cancel`: on request
   CANCELLING               -> CANCELLED   `Job.cancel`, `Job.settle`: no trial is open any more
   SUCCEEDED, FAILED, CANCELLED -> RUNNING `Job.resume`: with its history, up to the limits given

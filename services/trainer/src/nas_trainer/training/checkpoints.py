@@ -12,6 +12,7 @@ import tensorflow as tf
 from official.core import train_lib
 
 from nas_trainer.errors import DiskFull
+from nas_trainer.training import curves
 from nas_trainer.training.files import writing_to
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class ExperimentRunner(train_lib.OrbitExperimentRunner):
 
 
 def adopt_newest(trial_dir: Path, attempt_dir: Path) -> int:
-    """Copies the newest whole checkpoint of the trial's earlier attempts into `attempt_dir`.
+    """Copies the newest whole checkpoint of the trial's earlier attempts, and the curves up to it.
 
     A worker may have been killed while it wrote: a checkpoint counts once every tensor in it has
     been read back (TensorFlow checks their checksums). Attempts never write to one another's
@@ -66,6 +67,8 @@ def adopt_newest(trial_dir: Path, attempt_dir: Path) -> int:
     for step, prefix in _newest_first(trial_dir, attempt_dir):
         try:
             _read_all(prefix)
+            # The curves first: once the checkpoint is there, nobody looks back.
+            curves.carry_over(prefix.parent, attempt_dir, last_step=step)
             _copy(prefix, attempt_dir)
         except DiskFull:
             raise

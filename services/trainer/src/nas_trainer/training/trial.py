@@ -109,6 +109,11 @@ class Trial:
         self._export_batch_size = export_batch_size
 
     @property
+    def model(self) -> tf_keras.Model:
+        """The model that is trained."""
+        return self._trainer.model
+
+    @property
     def step(self) -> int:
         """Training steps done, those of earlier attempts included."""
         return int(self._trainer.global_step.numpy())
