@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from nas_client import program
+from nas_client import program, trainer_program
 from nas_client.flags import (
     BUILD,
     LIST_TRIALS,
@@ -21,7 +21,11 @@ from nas_client.flags import (
 from nas_client.flags.table import CommandFlags
 from nas_shared.cli import EXIT_OK, UsageError, run_command
 
-_PREPARE_DATA = "prepare_data"
+# Programs of the trainer that have flags of their own.
+_TRAINER_PROGRAMS = {
+    "prepare_data": "make TFRecord files of built-in sets or of your own images",
+    "check_data": "report what is in TFRecord files, what is wrong with them, and draw some of it",
+}
 _COMMANDS: tuple[CommandFlags, ...] = (
     BUILD,
     SEARCH_IN_LOCAL,
@@ -60,10 +64,8 @@ def _run(words: list[str]) -> int:
         print(_overview())
         return EXIT_OK
     name, rest = words[0], words[1:]
-    if name == _PREPARE_DATA:
-        from nas_client.prepare_data import prepare_data
-
-        return prepare_data(rest)
+    if name in _TRAINER_PROGRAMS:
+        return trainer_program.run(name, rest)
     if name in NOT_YET_COMMANDS:
         raise UsageError(f"{name}: this command is not in this version yet; there are {', '.join(_names())}")
     command = next((command for command in _COMMANDS if command.name == name), None)
@@ -83,13 +85,13 @@ def _action(command: CommandFlags) -> Callable[[Values], int]:
 
 
 def _names() -> list[str]:
-    return [*(command.name for command in _COMMANDS), _PREPARE_DATA]
+    return [*(command.name for command in _COMMANDS), *_TRAINER_PROGRAMS]
 
 
 def _overview() -> str:
     lines = [f"{program.name()} COMMAND --flag=value …", "", "commands:"]
     lines += [f"  {command.name:<28} {command.summary}" for command in _COMMANDS]
-    lines += [f"  {_PREPARE_DATA:<28} make TFRecord files"]
+    lines += [f"  {name:<28} {summary}" for name, summary in _TRAINER_PROGRAMS.items()]
     lines += ["", "`COMMAND --help` lists the flags of a command.", ""]
     lines += [f"not in this version yet: {', '.join(NOT_YET_COMMANDS)}"]
     return "\n".join(lines)

@@ -83,7 +83,7 @@ def check_records(
                 found = _check_file(path, version, num_classes, limit, decode_per_file, has_boxes)
         except RecordError as error:
             raise DataError(f"{flag}: {path}, record {error.record} (counted from 0): {error}") from error
-        except _FieldError as error:
+        except FieldError as error:
             raise DataError(
                 f"{flag}: {path}, record {error.record} (counted from 0), field {error.field}: {error}"
             ) from error
@@ -106,7 +106,7 @@ class _FileSummary:
     classes_seen: frozenset[int]
 
 
-class _FieldError(Exception):
+class FieldError(Exception):
     """A field of a record is missing or wrong."""
 
     def __init__(self, record: int, field: str, message: str) -> None:
@@ -137,13 +137,30 @@ def _check_file(
                 features = example_type.FromString(data).features.feature
             except DecodeError as error:
                 raise RecordError(number, "is no tf.train.Example") from error
-            _check_image(features, number, decode=number < decode_limit)
-            if has_boxes:
-                classes_seen.update(_check_boxes(features, number, num_classes))
-            else:
-                classes_seen.add(_check_label(features, number, num_classes))
+            classes_seen.update(
+                check_record(features, number, num_classes, decode=number < decode_limit, has_boxes=has_boxes)
+            )
             count = number + 1
     return _FileSummary(count, min(count, decode_limit), frozenset(classes_seen))
+
+
+def check_record(
+    features: Any, record: int, num_classes: int, *, decode: bool, has_boxes: bool
+) -> Sequence[int]:
+    """Checks the features of one record.
+
+    Args:
+      record: its number in the file, for messages.
+      decode: also decode every pixel of the image.
+    Returns:
+      Its label, or those of its boxes.
+    Raises:
+      FieldError: at the first defect.
+    """
+    _check_image(features, record, decode=decode)
+    if has_boxes:
+        return _check_boxes(features, record, num_classes)
+    return [_check_label(features, record, num_classes)]
 
 
 def _check_image(features: Any, record: int, *, decode: bool) -> None:
@@ -151,11 +168,11 @@ def _check_image(features: Any, record: int, *, decode: bool) -> None:
     try:
         check_image(image, decode=decode)
     except ImageError as error:
-        raise _FieldError(record, IMAGE_FIELD, str(error)) from error
+        raise FieldError(record, IMAGE_FIELD, str(error)) from error
     for field in (HEIGHT_FIELD, WIDTH_FIELD):
         pixels = _single_value(features, record, field, "int64_list")
         if pixels < 1:
-            raise _FieldError(record, field, f"found {pixels}, expected 1 or more pixels")
+            raise FieldError(record, field, f"found {pixels}, expected 1 or more pixels")
 
 
 def _check_label(features: Any, record: int, num_classes: int) -> int:
@@ -163,7 +180,7 @@ def _check_label(features: Any, record: int, num_classes: int) -> int:
     label: int = _single_value(features, record, LABEL_FIELD, "int64_list")
     if not 0 <= label < num_classes:
         expected = f"expected a class from 0 to {num_classes - 1} ({num_classes} classes)"
-        raise _FieldError(record, LABEL_FIELD, f"found {label}, {expected}")
+        raise FieldError(record, LABEL_FIELD, f"found {label}, {expected}")
     return label
 
 
@@ -174,7 +191,7 @@ def _check_boxes(features: Any, record: int, num_classes: int) -> Sequence[int]:
     try:
         check_objects(xmin, xmax, ymin, ymax, labels, num_classes)
     except BoxError as error:
-        raise _FieldError(record, error.field, str(error)) from error
+        raise FieldError(record, error.field, str(error)) from error
     return labels
 
 
@@ -183,14 +200,14 @@ def _values(features: Any, record: int, field: str, kind: str) -> Sequence[Any]:
     expected = f"expected {_TYPE_NAMES[kind]} values"
     if field not in features:
         present = ", ".join(sorted(features)) or "none"
-        raise _FieldError(record, field, f"is missing, {expected}; the record has {present}")
+        raise FieldError(record, field, f"is missing, {expected}; the record has {present}")
     found_kind = features[field].WhichOneof("kind")
     if found_kind is None:
         return ()
     values: Sequence[Any] = getattr(features[field], found_kind).value
     if values and found_kind != kind:
         found = f"found {len(values)} {_TYPE_NAMES[found_kind]} value(s)"
-        raise _FieldError(record, field, f"{found}, {expected}")
+        raise FieldError(record, field, f"{found}, {expected}")
     return values
 
 
@@ -199,19 +216,19 @@ def _single_value(features: Any, record: int, field: str, kind: str) -> Any:
     expected = f"expected one {_TYPE_NAMES[kind]} value"
     if field not in features:  # Indexing a missing key would add it.
         present = ", ".join(sorted(features)) or "none"
-        raise _FieldError(record, field, f"is missing, {expected}; the record has {present}")
+        raise FieldError(record, field, f"is missing, {expected}; the record has {present}")
     feature = features[field]
     found_kind = feature.WhichOneof("kind")
     if found_kind is None:
-        raise _FieldError(record, field, f"is empty, {expected}")
+        raise FieldError(record, field, f"is empty, {expected}")
     values = getattr(feature, found_kind).value
     if found_kind != kind:
         found = f"found {len(values)} {_TYPE_NAMES[found_kind]} value(s)"
-        raise _FieldError(record, field, f"{found}, {expected}")
+        raise FieldError(record, field, f"{found}, {expected}")
     if not values:
-        raise _FieldError(record, field, f"is empty, {expected}")
+        raise FieldError(record, field, f"is empty, {expected}")
     if len(values) > 1:
-        raise _FieldError(record, field, f"found {len(values)} values, {expected}")
+        raise FieldError(record, field, f"found {len(values)} values, {expected}")
     return values[0]
 
 

@@ -30,19 +30,26 @@ class ServingModel:
         params: configuration the model was built from.
         model: shares its weights with the SavedModels.
         batch_size: images per inference; None leaves it open.
+        input_type: `image_tensor`, `image_bytes` or `tflite` (normalised images of the trained size).
     """
 
-    def __init__(self, params: cfg.ExperimentConfig, model: tf_keras.Model, batch_size: int | None):
+    def __init__(
+        self,
+        params: cfg.ExperimentConfig,
+        model: tf_keras.Model,
+        batch_size: int | None,
+        input_type: str = INPUT_TYPE,
+    ):
         self.model = model
         is_detector = isinstance(params.task, retinanet.RetinaNetTask)
         module = (detection.DetectionModule if is_detector else image_classification.ClassificationModule)(
             params=params,
             batch_size=batch_size,
             input_image_size=list(params.task.model.input_size[:2]),
-            input_type=INPUT_TYPE,
+            input_type=input_type,
             model=model,
         )
-        self._signatures = module.get_inference_signatures({INPUT_TYPE: SIGNATURE})
+        self._signatures = module.get_inference_signatures({input_type: SIGNATURE})
         self._saved = _Variables(model.variables)
 
     @property

@@ -1,4 +1,4 @@
-"""`prepare_data`: hands over to the trainer's program in a process of its own; this one stays small."""
+"""`prepare_data` and `check_data`: programs of the trainer, in processes of their own."""
 
 import os
 import signal
@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from nas_shared.cli import CommandError
 
 
-def prepare_data(arguments: Sequence[str]) -> int:
-    """Runs `nas_trainer.prepare_data` with the arguments as they stand; returns its exit code.
+def run(name: str, arguments: Sequence[str]) -> int:
+    """Runs `nas_trainer.{name}` with the arguments as they stand; returns its exit code.
 
     Raises:
       CommandError: if there is no such program.
     """
     python = os.environ.get("NAS_TRAINER_PYTHON") or sys.executable
     try:
-        child = subprocess.Popen([python, "-m", "nas_trainer.prepare_data", *arguments])
+        child = subprocess.Popen([python, "-m", f"nas_trainer.{name}", *arguments])
     except OSError as error:
         raise CommandError(f"{python} cannot be started: {error.strerror}") from error
     # Ctrl-C reaches the child by itself; either way it cleans up and says so, and this process waits for it.
