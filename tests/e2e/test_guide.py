@@ -66,7 +66,7 @@ class Reader:
         return [job_id for job_id, where in searches.items() if Path(where) == root][-1]
 
     def job_dir(self, name: str) -> Path:
-        (found,) = self.runs.glob(f"**/{name}_*/nas")
+        (found,) = self.runs.glob(f"**/{name}_[0-9]*/nas")
         return found.parent
 
 
@@ -225,6 +225,7 @@ def test_guide_own_trainer(reader: Reader) -> None:
 
 
 def test_guide_describe(reader: Reader) -> None:
-    described = json.loads(reader.type("describe"))
+    output = reader.type("describe")
+    described = json.loads(output[output.index("{") :])
     assert described["trainable_parameters"] == pytest.approx(28.5e6, rel=0.01)
     assert described["multiply_adds"] == pytest.approx(85.4e9, rel=0.01)

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from google.protobuf import json_format
 from nas.v1 import resources_pb2
 
 from nas_orchestrator.adapters import scribe
@@ -26,10 +27,12 @@ from nas_orchestrator.domain.job import (
     JobSpec,
     Limits,
     MeasureSpec,
+    Program,
     TrainSpec,
+    TrainStage,
 )
 from nas_orchestrator.domain.task import TaskKind
-from nas_orchestrator.domain.trial import Trial, TrialState
+from nas_orchestrator.domain.trial import Stage, Trial, TrialState
 from nas_orchestrator.usecases.store import Conflict
 from nas_shared.errors import InvalidArgument, Unavailable
 from nas_shared.reward import Form, RewardSpec, Target
@@ -46,6 +49,12 @@ FULL_SPEC = JobSpec(
     train=TrainSpec({"übergröße": "a=b c", "empty": ""}, "NVIDIA_TESLA_T4", 2),
     measure=MeasureSpec("CPU", "tensorflow", 8, 224, 192, 50, 0.000001),
     root_output_dir="/data/ö ä",
+    train_stage=TrainStage(
+        TrainSpec({"a": "1"}, "T4", 8, Program("image:1", ("python", "train.py"), 0.25)),
+        frequency=7,
+        max_parallel=2,
+        trials=("searchJobs/1/trials/2", "searchJobs/1/trials/1"),
+    ),
 )
 BARE_SPEC = JobSpec("mnasnet", AlgorithmSpec(), RewardSpec("m"), Limits(1, 1))
 
@@ -106,6 +115,36 @@ def test_the_migrations_build_the_tables_of_the_code(store):
 def test_migrating_twice_changes_nothing(store):
     migrate(store._engine)
     migrate(store._engine)
+
+
+def test_a_database_from_before_stage_2_is_brought_up_to_date_with_what_it_holds(tmp_path):
+    engine = sa.create_engine(f"sqlite:///{tmp_path}/old.db")
+    migrate(engine, "0001")
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO jobs VALUES (7, NULL, 'old', :spec, '/out', 'SUCCEEDED', '', "
+                "1, 0, 1, 0, 0, 0, 1, 0.5, 1.0, 2.0, 3)"
+            ),
+            {"spec": json_format.MessageToJson(spec_to_proto(BARE_SPEC))},
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO trials (job_id, number, choices, nas_params_str, proposed_after, trial_dir, "
+                "state, trained, measured, metrics, reward, latest_step, latest_metrics, error_message, "
+                "failure_reason, infeasible_reason, settled_order, winning_attempt, train_attempts, "
+                "create_time, version) VALUES (7, 1, '0,1', '{}', 0, '', 'SUCCEEDED', 1, 0, '{}', 0.5, 0, "
+                "'{}', '', '', '', 1, 1, 1, 1.0, 1)"
+            )
+        )
+    engine.dispose()
+    store = SqlStore(open_database(f"sqlite:///{tmp_path}/old.db"))
+    with store.read() as transaction:
+        job, trial = transaction.job(7), transaction.trial(7, 1)
+    store.close()
+    assert (job.display_name, job.spec, job.counts.succeeded) == ("old", BARE_SPEC, 1)
+    assert (job.train_counts.created, job.train_due) == (0, 0)
+    assert (trial.stage, trial.source_trial, trial.reward) == (Stage.SEARCH, "", 0.5)
 
 
 def test_a_trial_survives_the_store_with_awkward_values(store):

@@ -45,13 +45,13 @@ def open_database(url: str) -> sa.Engine:
     return engine
 
 
-def migrate(engine: sa.Engine) -> None:
-    """Runs the migrations the database has not seen."""
+def migrate(engine: sa.Engine, revision: str = "head") -> None:
+    """Runs the migrations the database has not seen, up to `revision`."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
         connection.commit()
 
 
