@@ -21,9 +21,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nas_shared.cli import CommandError, UsageError, run_command
+from nas_trainer.data.annotations import Annotations, read_coco, read_parsed, read_voc
 from nas_trainer.data.files import DataError
 from nas_trainer.data.scenes import NUM_SCENES, SCENE_SIZE, DigitScenes
 from nas_trainer.data.sources import DIGITS_SIZE, Digits, ImageFolder, ImageSource
+from nas_trainer.data.tfds import read_tfds
 from nas_trainer.data.writer import (
     TRAIN,
     VALIDATION,
@@ -86,9 +88,27 @@ def _parser() -> argparse.ArgumentParser:
         "validation data, from scikit-learn's digits, scenes made of them, or a folder of images per class.",
         allow_abbrev=False,
     )
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument("--dataset", choices=["digits", "digit_scenes"], help="a data set that is built in")
-    source.add_argument("--image_dir", help="folder that holds one folder of images per class")
+    source.add_argument("--coco_annotations", help="COCO's JSON of instances; --image_dir holds its images")
+    source.add_argument("--voc_dir", help="folder of Pascal VOC, with Annotations and JPEGImages")
+    source.add_argument(
+        "--parser", help="your own module:function, which gives nas_trainer.data.annotations.Record objects"
+    )
+    source.add_argument(
+        "--tfds_name",
+        help="classification set of TensorFlow Datasets that lies in --tfds_data_dir, e.g. mnist",
+    )
+    parser.add_argument(
+        "--image_dir", help="folder that holds one folder of images per class, or the images of COCO"
+    )
+    parser.add_argument("--tfds_data_dir", help="where TFDS keeps its sets [default: its own place]")
+    parser.add_argument(
+        "--skip_missing_images",
+        type=_boolean,
+        default=False,
+        help="COCO: leave out images that are not there (False)",
+    )
     parser.add_argument("--output_dir", required=True, help="where the files go; made if missing")
     parser.add_argument(
         "--validation_fraction",
@@ -129,6 +149,17 @@ def _boolean(text: str) -> bool:
 
 def _check_flags(flags: argparse.Namespace) -> None:
     """Raises UsageError where a value cannot be right, whatever the data."""
+    others = ("dataset", "coco_annotations", "voc_dir", "parser", "tfds_name")
+    given = [name for name in others if getattr(flags, name)]
+    if not given and not flags.image_dir:
+        names = ", ".join(f"--{name}" for name in (*others, "image_dir"))
+        raise UsageError(f"found no source of images, expected one of {names}")
+    if flags.image_dir and given and given != ["coco_annotations"]:
+        raise UsageError(f"--image_dir and --{given[0]}: found both, expected one")
+    if flags.coco_annotations and not flags.image_dir:
+        raise UsageError(
+            "--image_dir: found nothing, expected the folder of the images of --coco_annotations"
+        )
     if not 0 < flags.validation_fraction < 1:
         raise UsageError(
             f"--validation_fraction: found {flags.validation_fraction:g}, expected a number "
@@ -152,6 +183,18 @@ def _open_source(flags: argparse.Namespace) -> ImageSource:
             validation_fraction=flags.validation_fraction,
             seed=flags.seed,
         )
+    if flags.coco_annotations:
+        return read_coco(
+            Path(flags.coco_annotations),
+            Path(flags.image_dir),
+            skip_missing_images=flags.skip_missing_images,
+        )
+    if flags.voc_dir:
+        return read_voc(Path(flags.voc_dir))
+    if flags.parser:
+        return read_parsed(flags.parser)
+    if flags.tfds_name:
+        return read_tfds(flags.tfds_name, flags.tfds_data_dir)
     folder = ImageFolder.open(Path(flags.image_dir), size=flags.image_size)
     if folder.skipped:
         print(
@@ -165,6 +208,8 @@ def _open_source(flags: argparse.Namespace) -> ImageSource:
 def _split(source: ImageSource, flags: argparse.Namespace) -> Split:
     if isinstance(source, DigitScenes):
         split = Split(source.train, source.validation)
+    elif isinstance(source, Annotations):
+        split = Split(*source.split(flags.validation_fraction, flags.seed))
     else:
         split = _split_by_class(source, flags)
     for part, indices in ((TRAIN, split.train), (VALIDATION, split.validation)):
@@ -193,6 +238,8 @@ def _print_result(source: ImageSource, dataset: Dataset) -> None:
         f"of {len(source.class_names)} classes ({dataset.bytes / 1e6:.1f} MB) to "
         f"{dataset.directory}"
     )
+    for reason, count in getattr(source, "left_out", {}).items():
+        print(f"left out {count} {reason}", file=sys.stderr)
     print("use them with")
     # Quoted: some shells refuse a pattern that matches nothing, as this whole word does.
     for flag, pattern in (

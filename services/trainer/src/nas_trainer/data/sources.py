@@ -168,14 +168,14 @@ class ImageFolder:
         path = self.paths[index]
         try:
             data = path.read_bytes()
-            return _prepare(data, self.size)
+            return prepare(data, self.size)
         except ImageError as error:
             raise DataError(f"--image_dir: {path}: {error}") from error
         except OSError as error:
             raise DataError(f"--image_dir: {path} cannot be read: {error.strerror or error}") from error
 
 
-def _prepare(data: bytes, size: int | None) -> EncodedImage:
+def prepare(data: bytes, size: int | None) -> EncodedImage:
     """Checks an image by decoding it, and converts it where a trainer could not read it."""
     image = load_image(open_image(data))
     keep_format = image.format if image.format in TRAINABLE_FORMATS else "PNG"
