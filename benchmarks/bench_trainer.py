@@ -86,7 +86,13 @@ def _speed(directory: Path) -> dict[str, float]:
     from official.core import task_factory, train_lib
 
     tf_keras.utils.set_random_seed(params.task.train_data.seed)
-    trial = Trial(params, directory / f"ours-{os.getpid()}", report=lambda *_: None, after_step=lambda: None)
+    trial = Trial(
+        params,
+        directory / f"ours-{os.getpid()}",
+        report=lambda *_: None,
+        after_step=lambda: None,
+        strategy=tf.distribute.get_strategy(),
+    )
     # `Trial.train` runs to the end of training; its controller also runs a loop at a time.
     controller = trial._runner.controller
     ours, library = [], []

@@ -18,6 +18,7 @@ from nas.v1 import resources_pb2, task_service_pb2
 
 from nas_shared import search_spaces
 from nas_shared.work import StopReason, TaskFailed, TaskStopped
+from nas_trainer import export_saved_model
 from nas_trainer.devices import Devices
 from nas_trainer.handler import TrainHandler
 from nas_trainer.training import checkpoints
@@ -496,3 +497,55 @@ def test_a_job_with_more_trials_than_numbers_says_so(data, tmp_path):
     asked = task(data, tmp_path / "trial", retrain_search_job_dir=str(search), retrain_search_job_trials="4")
     asked.train.trial_number = 2
     assert "found 1 numbers (4); trial 2 has none to train" in str(fails(FakeRun(asked)))
+
+
+# What is exported afterwards
+
+
+def export(directory, export_dir, *arguments):
+    """The command `export_saved_model` on a trial's directory; its exit code."""
+    return export_saved_model.main(
+        [
+            f"--params_override={directory}/params.yaml",
+            f"--checkpoint_path={directory}",
+            f"--export_dir={export_dir}",
+            *arguments,
+        ]
+    )
+
+
+@pytest.mark.parametrize("input_type", ["image_bytes", "tflite"])
+def test_what_is_exported_has_the_accuracy_of_the_trial(finished, tmp_path, capsys, input_type):
+    accuracy = finished.outcome.metrics["top_1_accuracy"]
+    (finished.directory / "model_analysis.json").write_text(json.dumps({"top_1_accuracy": accuracy}))
+    assert export(finished.directory, tmp_path / "out", f"--input_type={input_type}") == 0
+    assert f"top_1_accuracy of what was exported: {accuracy:.4f} on 100 images" in capsys.readouterr().out
+    assert list((tmp_path / "out").glob("**/saved_model.pb"))
+
+
+def test_an_export_that_is_not_as_good_as_the_trial_is_an_error(finished, tmp_path, capsys):
+    (finished.directory / "model_analysis.json").write_text(json.dumps({"top_1_accuracy": 0.99}))
+    assert export(finished.directory, tmp_path / "out") == 1
+    assert "expected that of the trial, 0.9900" in capsys.readouterr().err
+
+
+def test_an_export_that_cannot_be_made_leaves_nothing(finished, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert export(finished.directory, out, "--checkpoint_path=no/such") == 1
+    assert "--checkpoint_path: found no checkpoint no/such" in capsys.readouterr().err
+    params = (
+        (finished.directory / "params.yaml")
+        .read_text()
+        .replace("filter_size_scale: 0.25", "filter_size_scale: 0.5")
+    )
+    (tmp_path / "wider.yaml").write_text(params)
+    assert export(finished.directory, out, f"--params_override={tmp_path}/wider.yaml") == 1
+    assert "ckpt-12 is of another network" in capsys.readouterr().err
+    (tmp_path / "other.yaml").write_text("a: 1")
+    assert export(finished.directory, out, f"--params_override={tmp_path}/other.yaml") == 1
+    assert "other.yaml is no params.yaml of a trial" in capsys.readouterr().err
+    assert export(finished.directory, out, "--params_override=nowhere.yaml") == 2
+    assert not out.exists()
+    out.mkdir()
+    assert export(finished.directory, out) == 2
+    assert "--overwrite=True replaces it" in capsys.readouterr().err

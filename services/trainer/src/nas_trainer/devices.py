@@ -3,6 +3,7 @@
 import dataclasses
 
 import tensorflow as tf
+from official.common import distribute_utils
 
 from nas_trainer.errors import ConfigError
 
@@ -15,25 +16,34 @@ class Devices:
         num_gpus: GPUs every trial uses; 0 is CPU.
         threads: threads per operation on the CPU.
         found_gpus: GPUs TensorFlow sees on this machine.
+        replicas: parts of the CPU that a batch is divided among, each a device of its own; 1 is usual. It
+            trains as several GPUs would, and is for trying that without them.
     """
 
     num_gpus: int = 0
     threads: int = 1
     found_gpus: int = 0
+    replicas: int = 1
 
     @property
     def strategy(self) -> str:
         """Name of the library's distribution strategy.
 
-        None on a CPU: the others copy batches through an iterator of their own, whose tuning thread
-        cannot be switched off and holds up the end of a trial for as long as half of its training.
+        None on a CPU, unless it is divided: the others copy batches through an iterator of their own, whose
+        tuning thread cannot be switched off and holds up the end of a trial for as long as half of its training.
         """
-        if self.num_gpus == 0:
-            return "off"
-        return "mirrored" if self.num_gpus > 1 else "one_device"
+        if max(self.num_gpus, self.replicas) > 1:
+            return "mirrored"
+        return "one_device" if self.num_gpus else "off"
+
+    def build_strategy(self) -> tf.distribute.Strategy:
+        """The distribution strategy of that name."""
+        if self.replicas > 1:
+            return tf.distribute.MirroredStrategy([f"CPU:{number}" for number in range(self.replicas)])
+        return distribute_utils.get_distribution_strategy(self.strategy, num_gpus=self.num_gpus)
 
 
-def set_up(*, num_gpus: int, threads: int) -> Devices:
+def set_up(*, num_gpus: int, threads: int, replicas: int = 1) -> Devices:
     """Claims devices for this process.
 
     On a CPU one worker per core with one thread each trains more trials per hour than one worker
@@ -42,6 +52,7 @@ def set_up(*, num_gpus: int, threads: int) -> Devices:
     Args:
         num_gpus: GPUs to use; 0 hides all of them.
         threads: threads per operation (and operations at once) on the CPU; 0 leaves it to TensorFlow.
+        replicas: devices that the CPU is divided into; without GPUs only.
     Raises:
         ConfigError: fewer GPUs are there than asked for.
     """
@@ -50,6 +61,9 @@ def set_up(*, num_gpus: int, threads: int) -> Devices:
         raise ConfigError(
             f"num_gpus: {num_gpus} asked for, but TensorFlow finds {len(found)} on this machine"
         )
+    if replicas > 1:
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * replicas)
     used = found[:num_gpus]
     tf.config.set_visible_devices(used, "GPU")
     for gpu in used:
@@ -57,4 +71,4 @@ def set_up(*, num_gpus: int, threads: int) -> Devices:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     # One operation at a time on one thread: a second would only take the core from the first.
     tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 0)
-    return Devices(num_gpus=num_gpus, threads=threads, found_gpus=len(found))
+    return Devices(num_gpus=num_gpus, threads=threads, found_gpus=len(found), replicas=replicas)

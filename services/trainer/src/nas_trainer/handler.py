@@ -107,6 +107,7 @@ class TrainHandler:
             directory,
             report=run.report,
             after_step=after_step,
+            strategy=self._devices.build_strategy(),
             export_batch_size=flags.export_batch_size or None,
         )
         if trial.step != resumed_from_step:

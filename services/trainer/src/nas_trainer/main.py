@@ -52,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
         "On CPU start one trainer per core",
     )
     parser.add_argument(
+        "--cpu_replicas",
+        type=_at_least(1),
+        default=1,
+        help="divide every batch among so many parts of the CPU, as among GPUs; for trying that out",
+    )
+    parser.add_argument(
         "--max_trials_per_process",
         type=_at_least(0),
         default=50,
@@ -70,6 +76,13 @@ def _parser() -> argparse.ArgumentParser:
 def _run(flags: argparse.Namespace) -> int:
     if bool(flags.num_gpus) != bool(flags.accelerator_type):
         raise UsageError("--num_gpus and --accelerator_type belong together: give both or none")
+    if flags.num_gpus and flags.cpu_replicas > 1:
+        raise UsageError(f"--cpu_replicas: found {flags.cpu_replicas} with --num_gpus, expected one of them")
+    if os.environ.get("TF_CONFIG"):
+        raise UsageError(
+            "TF_CONFIG: found a cluster of several machines, expected none: a trial trains on one machine, "
+            "with all of its GPUs if asked"
+        )
     try:
         token = read_token(flags.token_file)
     except ValueError as error:
@@ -83,18 +96,23 @@ def _run(flags: argparse.Namespace) -> int:
 
     from nas_shared.work import Worker
     from nas_trainer import devices
+    from nas_trainer.errors import ConfigError
     from nas_trainer.handler import TrainHandler
     from nas_trainer.memory import grows_beyond
 
     threads = flags.threads
     if threads is None:
         threads = 0 if flags.num_gpus else 1
+    try:
+        claimed = devices.set_up(num_gpus=flags.num_gpus, threads=threads, replicas=flags.cpu_replicas)
+    except ConfigError as error:
+        raise UsageError(f"--{error}") from error
     worker = Worker(
         flags.orchestrator,
         worker_id=flags.worker_id,
         kind=task_service_pb2.Task.TRAIN,
         device_type=flags.accelerator_type,
-        handler=TrainHandler(devices.set_up(num_gpus=flags.num_gpus, threads=threads)),
+        handler=TrainHandler(claimed),
         token=token,
         max_tasks=flags.max_trials_per_process or None,
         should_recycle=grows_beyond(flags.memory_limit_mb),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import tensorflow as tf
 import tf_keras
-from official.common import distribute_utils
 from official.core import config_definitions as cfg
 from official.core import train_utils
 from official.modeling import optimization, performance
@@ -66,6 +65,7 @@ class Trial:
         params: full configuration.
         directory: where checkpoints and TensorBoard events go.
         report: hears progress about once per `trainer.steps_per_loop`, and every evaluation.
+        strategy: how a batch is divided among devices.
         after_step: called after every training or evaluation step; may raise `StopTraining`.
         export_batch_size: images per inference of the SavedModels; None leaves it open.
     Raises:
@@ -79,13 +79,12 @@ class Trial:
         *,
         report: Report,
         after_step: Callable[[], None],
+        strategy: tf.distribute.Strategy,
         export_batch_size: int | None = 1,
     ):
         self._params = params
         self._report = report
-        self._strategy = distribute_utils.get_distribution_strategy(
-            params.runtime.distribution_strategy, num_gpus=params.runtime.num_gpus
-        )
+        self._strategy = strategy
         self._task = tasks.of(params.task, logging_dir=str(directory))
         with self._strategy.scope():
             model = build_model(params)
