@@ -29,8 +29,9 @@ class Devices:
     def strategy(self) -> str:
         """Name of the library's distribution strategy.
 
-        None on a CPU, unless it is divided: the others copy batches through an iterator of their own, whose
-        tuning thread cannot be switched off and holds up the end of a trial for as long as half of its training.
+        None on a CPU, unless it is divided: the others copy batches through an iterator of their own,
+        whose tuning thread cannot be switched off and holds up the end of a trial for as long as half of
+        its training.
         """
         if max(self.num_gpus, self.replicas) > 1:
             return "mirrored"

@@ -62,11 +62,9 @@ def _run(flags: argparse.Namespace) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
     # TensorFlow takes seconds to import: after the flags are known to be good.
-    from nas_trainer import devices
     from nas_trainer.errors import ConfigError, ModelError
     from nas_trainer.training.exporting import export
 
-    devices.set_up(num_gpus=0, threads=0)
     try:
         export(
             params_file,
